@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# The commands of the house. `make` alone lists them. Everything a target needs beyond Go, git, make and gcc is
+# built from pinned Go modules under tools/ into bin/.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+export GOTOOLCHAIN := local
+
+ROOT    := $(CURDIR)
+BIN     := $(ROOT)/bin
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X github.com/postrider/postrider/kit/runner.version=$(VERSION)
+
+# Modules in import order: arrows only to the left (design: proto, kit, services, cmd, e2e).
+MODULES  := proto testkit kit services/resolver services/sender services/dsn services/gateway cmd/postrider e2e
+SERVICES := gateway resolver sender dsn
+
+# make e2e SCENARIO=silent-banner runs one scenario.
+SCENARIO ?=
+# make fuzz FUZZTIME=10m runs each fuzz target that long.
+FUZZTIME ?= 20s
+# make kill-rounds ROUNDS=50 SEED=1 kills the all-in-one that often.
+ROUNDS ?= 50
+SEED   ?= 1
+
+.PHONY: help
+help: ## list the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(BIN)/postrider ## deliver a real message past a silent and a dead mail host, and show how
+	$(BIN)/postrider demo
+
+.PHONY: run
+run: $(BIN)/postrider ## run all four services in one process with an embedded queue, data in .data
+	mkdir -p .data
+	$(BIN)/postrider serve --config deploy/config/postrider.yaml
+
+.PHONY: test
+test: ## run the tests of all modules
+	go test -timeout 10m work
+
+.PHONY: race
+race: ## run the tests of all modules under the race detector
+	go test -race -timeout 15m work
+
+.PHONY: build
+build: $(BIN)/postrider $(SERVICES:%=$(BIN)/%) ## build all programs into bin/
+
+# The go command knows better than make what is out of date.
+.PHONY: $(BIN)/postrider $(SERVICES:%=$(BIN)/%)
+$(BIN)/postrider:
+	go build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/postrider
+$(SERVICES:%=$(BIN)/%): $(BIN)/%:
+	go build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./services/$*/cmd/$*
+
+.PHONY: check
+check: generate-clean lint vet standalone race ## all that a change must pass: generated code, lint, vet, builds per module, race tests
+
+.PHONY: generate
+generate: $(BIN)/buf ## make generated files anew: Go from proto, docs/config.md from the structs
+	$(BIN)/buf generate
+	go run ./cmd/postrider config print --markdown > docs/config.md
+
+.PHONY: generate-clean
+generate-clean: generate ## fail when a generated file or go.work is not what the sources say
+	go work sync
+	@dirty="$$(git status --porcelain -- proto docs/config.md go.work '*/go.mod' '*/go.sum')"; \
+	if [ -n "$$dirty" ]; then echo "generated files differ from their sources:"; echo "$$dirty"; git --no-pager diff --stat; exit 1; fi
+
+.PHONY: lint
+lint: $(BIN)/buf $(BIN)/golangci-lint ## buf lint and format, golangci-lint
+	$(BIN)/buf lint
+	$(BIN)/buf format -d --exit-code
+	$(BIN)/golangci-lint run $(MODULES:%=./%/...)
+
+.PHONY: vet
+vet: ## go vet
+	go vet work
+
+.PHONY: standalone
+standalone: ## build every module alone, without go.work
+	@for m in $(MODULES); do echo "GOWORK=off go build ./$$m/..."; (cd $$m && GOWORK=off go build ./...); done
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME (20s)
+	tools/fuzz.sh $(FUZZTIME)
+
+.PHONY: e2e
+e2e: build $(BIN)/nats-server $(BIN)/grpcurl ## run the end-to-end scenarios, or one: make e2e SCENARIO=silent-banner
+	POSTRIDER_BIN=$(BIN) SCENARIO=$(SCENARIO) go test -count=1 -timeout 20m -v ./e2e/scenario/...
+
+.PHONY: kill-rounds
+kill-rounds: $(BIN)/postrider ## kill -9 the all-in-one ROUNDS (50) times between accept and delivery; nothing may be lost
+	POSTRIDER_BIN=$(BIN) KILL_ROUNDS=$(ROUNDS) KILL_SEED=$(SEED) go test -count=1 -timeout 15m -v -run TestKillRounds ./e2e/killrounds/
+
+.PHONY: bench
+bench: ## run the Go benchmarks of all modules once, allocations included
+	go test -run '^$$' -bench . -benchmem -benchtime 1s work
+
+.PHONY: clean
+clean: ## remove bin/ and .data/
+	rm -rf bin .data
+
+$(BIN)/buf: tools/buf/go.mod
+	GOBIN=$(BIN) GOWORK=off go -C tools/buf install tool
+	touch $@
+$(BIN)/golangci-lint: tools/lint/go.mod
+	GOBIN=$(BIN) GOWORK=off go -C tools/lint install tool
+	touch $@
+$(BIN)/nats-server: tools/natsserver/go.mod
+	GOBIN=$(BIN) GOWORK=off go -C tools/natsserver install tool
+	touch $@
+$(BIN)/grpcurl: tools/grpcurl/go.mod
+	GOBIN=$(BIN) GOWORK=off go -C tools/grpcurl install tool
+	touch $@
