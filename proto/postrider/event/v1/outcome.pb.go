@@ -48,8 +48,10 @@ type RecipientResult struct {
 	DsnPassedOn bool `protobuf:"varint,9,opt,name=dsn_passed_on,json=dsnPassedOn,proto3" json:"dsn_passed_on,omitempty"`
 	// A delayed notification is due with this result (Q-04).
 	DelayNoticeDue bool `protobuf:"varint,10,opt,name=delay_notice_due,json=delayNoticeDue,proto3" json:"delay_notice_due,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The recipient was cancelled and whoever did it asked for a failed notification (Change.notify).
+	CancelNoticeDue bool `protobuf:"varint,11,opt,name=cancel_notice_due,json=cancelNoticeDue,proto3" json:"cancel_notice_due,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *RecipientResult) Reset() {
@@ -148,6 +150,13 @@ func (x *RecipientResult) GetDsnPassedOn() bool {
 func (x *RecipientResult) GetDelayNoticeDue() bool {
 	if x != nil {
 		return x.DelayNoticeDue
+	}
+	return false
+}
+
+func (x *RecipientResult) GetCancelNoticeDue() bool {
+	if x != nil {
+		return x.CancelNoticeDue
 	}
 	return false
 }
@@ -603,7 +612,7 @@ var File_postrider_event_v1_outcome_proto protoreflect.FileDescriptor
 
 const file_postrider_event_v1_outcome_proto_rawDesc = "" +
 	"\n" +
-	" postrider/event/v1/outcome.proto\x12\x12postrider.event.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a postrider/event/v1/attempt.proto\x1a\x1dpostrider/event/v1/mail.proto\"\xf7\x03\n" +
+	" postrider/event/v1/outcome.proto\x12\x12postrider.event.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a postrider/event/v1/attempt.proto\x1a\x1dpostrider/event/v1/mail.proto\"\xa3\x04\n" +
 	"\x0fRecipientResult\x12;\n" +
 	"\trecipient\x18\x01 \x01(\v2\x1d.postrider.event.v1.RecipientR\trecipient\x128\n" +
 	"\x05state\x18\x02 \x01(\x0e2\".postrider.event.v1.RecipientStateR\x05state\x128\n" +
@@ -616,7 +625,8 @@ const file_postrider_event_v1_outcome_proto_rawDesc = "" +
 	"\x12possible_duplicate\x18\b \x01(\bR\x11possibleDuplicate\x12\"\n" +
 	"\rdsn_passed_on\x18\t \x01(\bR\vdsnPassedOn\x12(\n" +
 	"\x10delay_notice_due\x18\n" +
-	" \x01(\bR\x0edelayNoticeDue\"\x88\t\n" +
+	" \x01(\bR\x0edelayNoticeDue\x12*\n" +
+	"\x11cancel_notice_due\x18\v \x01(\bR\x0fcancelNoticeDue\"\x88\t\n" +
 	"\aOutcome\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +

@@ -179,7 +179,10 @@ type Envelope struct {
 	// Not attempted before this moment, at most 30 days ahead. Absent means at once.
 	NotBefore *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=not_before,json=notBefore,proto3" json:"not_before,omitempty"`
 	// Id of the message this one reports on. Only for callers with the right null_sender.
-	ReportsOn     string `protobuf:"bytes,12,opt,name=reports_on,json=reportsOn,proto3" json:"reports_on,omitempty"`
+	ReportsOn string `protobuf:"bytes,12,opt,name=reports_on,json=reportsOn,proto3" json:"reports_on,omitempty"`
+	// Loop trace of the message this one reports on: the hop number of the new message goes on from it (L-03).
+	// Only with reports_on. Absent means that the message starts at zero.
+	ReportsOnLoop *v1.LoopTrace `protobuf:"bytes,13,opt,name=reports_on_loop,json=reportsOnLoop,proto3" json:"reports_on_loop,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -296,6 +299,13 @@ func (x *Envelope) GetReportsOn() string {
 		return x.ReportsOn
 	}
 	return ""
+}
+
+func (x *Envelope) GetReportsOnLoop() *v1.LoopTrace {
+	if x != nil {
+		return x.ReportsOnLoop
+	}
+	return nil
 }
 
 // SubmitRequest is one message.
@@ -1950,7 +1960,7 @@ const file_postrider_gateway_v1_mail_proto_rawDesc = "" +
 	"\tRecipient\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x122\n" +
 	"\x06notify\x18\x02 \x03(\x0e2\x1a.postrider.event.v1.NotifyR\x06notify\x12\x14\n" +
-	"\x05orcpt\x18\x03 \x01(\tR\x05orcpt\"\xc6\x03\n" +
+	"\x05orcpt\x18\x03 \x01(\tR\x05orcpt\"\x8d\x04\n" +
 	"\bEnvelope\x12\x16\n" +
 	"\x06sender\x18\x01 \x01(\tR\x06sender\x12?\n" +
 	"\n" +
@@ -1969,7 +1979,8 @@ const file_postrider_gateway_v1_mail_proto_rawDesc = "" +
 	"\n" +
 	"not_before\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\tnotBefore\x12\x1d\n" +
 	"\n" +
-	"reports_on\x18\f \x01(\tR\treportsOn\"e\n" +
+	"reports_on\x18\f \x01(\tR\treportsOn\x12E\n" +
+	"\x0freports_on_loop\x18\r \x01(\v2\x1d.postrider.event.v1.LoopTraceR\rreportsOnLoop\"e\n" +
 	"\rSubmitRequest\x12:\n" +
 	"\benvelope\x18\x01 \x01(\v2\x1e.postrider.gateway.v1.EnvelopeR\benvelope\x12\x18\n" +
 	"\acontent\x18\x02 \x01(\fR\acontent\"v\n" +
@@ -2162,10 +2173,11 @@ var file_postrider_gateway_v1_mail_proto_goTypes = []any{
 	(v1.Priority)(0),               // 28: postrider.event.v1.Priority
 	(v1.Ret)(0),                    // 29: postrider.event.v1.Ret
 	(*timestamppb.Timestamp)(nil),  // 30: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),    // 31: google.protobuf.Duration
-	(v1.RecipientState)(0),         // 32: postrider.event.v1.RecipientState
-	(*v1.Reply)(nil),               // 33: postrider.event.v1.Reply
-	(*v1.Attempt)(nil),             // 34: postrider.event.v1.Attempt
+	(*v1.LoopTrace)(nil),           // 31: postrider.event.v1.LoopTrace
+	(*durationpb.Duration)(nil),    // 32: google.protobuf.Duration
+	(v1.RecipientState)(0),         // 33: postrider.event.v1.RecipientState
+	(*v1.Reply)(nil),               // 34: postrider.event.v1.Reply
+	(*v1.Attempt)(nil),             // 35: postrider.event.v1.Attempt
 }
 var file_postrider_gateway_v1_mail_proto_depIdxs = []int32{
 	27, // 0: postrider.gateway.v1.Recipient.notify:type_name -> postrider.event.v1.Notify
@@ -2173,58 +2185,59 @@ var file_postrider_gateway_v1_mail_proto_depIdxs = []int32{
 	28, // 2: postrider.gateway.v1.Envelope.priority:type_name -> postrider.event.v1.Priority
 	29, // 3: postrider.gateway.v1.Envelope.ret:type_name -> postrider.event.v1.Ret
 	30, // 4: postrider.gateway.v1.Envelope.not_before:type_name -> google.protobuf.Timestamp
-	2,  // 5: postrider.gateway.v1.SubmitRequest.envelope:type_name -> postrider.gateway.v1.Envelope
-	30, // 6: postrider.gateway.v1.Accepted.accepted_at:type_name -> google.protobuf.Timestamp
-	4,  // 7: postrider.gateway.v1.Accepted.refused:type_name -> postrider.gateway.v1.RefusedRecipient
-	5,  // 8: postrider.gateway.v1.SubmitResponse.accepted:type_name -> postrider.gateway.v1.Accepted
-	2,  // 9: postrider.gateway.v1.SubmitStreamRequest.envelope:type_name -> postrider.gateway.v1.Envelope
-	5,  // 10: postrider.gateway.v1.SubmitStreamResponse.accepted:type_name -> postrider.gateway.v1.Accepted
-	2,  // 11: postrider.gateway.v1.SubmitManyRequest.envelope:type_name -> postrider.gateway.v1.Envelope
-	5,  // 12: postrider.gateway.v1.SubmitManyResponse.accepted:type_name -> postrider.gateway.v1.Accepted
-	11, // 13: postrider.gateway.v1.SubmitManyResponse.refused:type_name -> postrider.gateway.v1.Refusal
-	12, // 14: postrider.gateway.v1.Refusal.fields:type_name -> postrider.gateway.v1.FieldFault
-	31, // 15: postrider.gateway.v1.Refusal.retry_after:type_name -> google.protobuf.Duration
-	15, // 16: postrider.gateway.v1.GetMessageResponse.message:type_name -> postrider.gateway.v1.Message
-	0,  // 17: postrider.gateway.v1.Message.state:type_name -> postrider.gateway.v1.MessageState
-	30, // 18: postrider.gateway.v1.Message.accepted_at:type_name -> google.protobuf.Timestamp
-	28, // 19: postrider.gateway.v1.Message.priority:type_name -> postrider.event.v1.Priority
-	16, // 20: postrider.gateway.v1.Message.recipients:type_name -> postrider.gateway.v1.RecipientStatus
-	31, // 21: postrider.gateway.v1.Message.view_lag:type_name -> google.protobuf.Duration
-	32, // 22: postrider.gateway.v1.RecipientStatus.state:type_name -> postrider.event.v1.RecipientState
-	33, // 23: postrider.gateway.v1.RecipientStatus.reply:type_name -> postrider.event.v1.Reply
-	30, // 24: postrider.gateway.v1.RecipientStatus.next_attempt_at:type_name -> google.protobuf.Timestamp
-	34, // 25: postrider.gateway.v1.RecipientStatus.attempts:type_name -> postrider.event.v1.Attempt
-	32, // 26: postrider.gateway.v1.ListMessagesRequest.states:type_name -> postrider.event.v1.RecipientState
-	30, // 27: postrider.gateway.v1.ListMessagesRequest.accepted_after:type_name -> google.protobuf.Timestamp
-	30, // 28: postrider.gateway.v1.ListMessagesRequest.accepted_before:type_name -> google.protobuf.Timestamp
-	15, // 29: postrider.gateway.v1.ListMessagesResponse.messages:type_name -> postrider.gateway.v1.Message
-	30, // 30: postrider.gateway.v1.WatchEventsResponse.time:type_name -> google.protobuf.Timestamp
-	16, // 31: postrider.gateway.v1.WatchEventsResponse.recipients:type_name -> postrider.gateway.v1.RecipientStatus
-	15, // 32: postrider.gateway.v1.CancelMessageResponse.message:type_name -> postrider.gateway.v1.Message
-	25, // 33: postrider.gateway.v1.ExplainMessageResponse.decisions:type_name -> postrider.gateway.v1.Explanation
-	26, // 34: postrider.gateway.v1.Explanation.values:type_name -> postrider.gateway.v1.Explanation.ValuesEntry
-	30, // 35: postrider.gateway.v1.Explanation.time:type_name -> google.protobuf.Timestamp
-	3,  // 36: postrider.gateway.v1.MailService.Submit:input_type -> postrider.gateway.v1.SubmitRequest
-	7,  // 37: postrider.gateway.v1.MailService.SubmitStream:input_type -> postrider.gateway.v1.SubmitStreamRequest
-	9,  // 38: postrider.gateway.v1.MailService.SubmitMany:input_type -> postrider.gateway.v1.SubmitManyRequest
-	13, // 39: postrider.gateway.v1.MailService.GetMessage:input_type -> postrider.gateway.v1.GetMessageRequest
-	17, // 40: postrider.gateway.v1.MailService.ListMessages:input_type -> postrider.gateway.v1.ListMessagesRequest
-	19, // 41: postrider.gateway.v1.MailService.WatchEvents:input_type -> postrider.gateway.v1.WatchEventsRequest
-	21, // 42: postrider.gateway.v1.MailService.CancelMessage:input_type -> postrider.gateway.v1.CancelMessageRequest
-	23, // 43: postrider.gateway.v1.MailService.ExplainMessage:input_type -> postrider.gateway.v1.ExplainMessageRequest
-	6,  // 44: postrider.gateway.v1.MailService.Submit:output_type -> postrider.gateway.v1.SubmitResponse
-	8,  // 45: postrider.gateway.v1.MailService.SubmitStream:output_type -> postrider.gateway.v1.SubmitStreamResponse
-	10, // 46: postrider.gateway.v1.MailService.SubmitMany:output_type -> postrider.gateway.v1.SubmitManyResponse
-	14, // 47: postrider.gateway.v1.MailService.GetMessage:output_type -> postrider.gateway.v1.GetMessageResponse
-	18, // 48: postrider.gateway.v1.MailService.ListMessages:output_type -> postrider.gateway.v1.ListMessagesResponse
-	20, // 49: postrider.gateway.v1.MailService.WatchEvents:output_type -> postrider.gateway.v1.WatchEventsResponse
-	22, // 50: postrider.gateway.v1.MailService.CancelMessage:output_type -> postrider.gateway.v1.CancelMessageResponse
-	24, // 51: postrider.gateway.v1.MailService.ExplainMessage:output_type -> postrider.gateway.v1.ExplainMessageResponse
-	44, // [44:52] is the sub-list for method output_type
-	36, // [36:44] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	31, // 5: postrider.gateway.v1.Envelope.reports_on_loop:type_name -> postrider.event.v1.LoopTrace
+	2,  // 6: postrider.gateway.v1.SubmitRequest.envelope:type_name -> postrider.gateway.v1.Envelope
+	30, // 7: postrider.gateway.v1.Accepted.accepted_at:type_name -> google.protobuf.Timestamp
+	4,  // 8: postrider.gateway.v1.Accepted.refused:type_name -> postrider.gateway.v1.RefusedRecipient
+	5,  // 9: postrider.gateway.v1.SubmitResponse.accepted:type_name -> postrider.gateway.v1.Accepted
+	2,  // 10: postrider.gateway.v1.SubmitStreamRequest.envelope:type_name -> postrider.gateway.v1.Envelope
+	5,  // 11: postrider.gateway.v1.SubmitStreamResponse.accepted:type_name -> postrider.gateway.v1.Accepted
+	2,  // 12: postrider.gateway.v1.SubmitManyRequest.envelope:type_name -> postrider.gateway.v1.Envelope
+	5,  // 13: postrider.gateway.v1.SubmitManyResponse.accepted:type_name -> postrider.gateway.v1.Accepted
+	11, // 14: postrider.gateway.v1.SubmitManyResponse.refused:type_name -> postrider.gateway.v1.Refusal
+	12, // 15: postrider.gateway.v1.Refusal.fields:type_name -> postrider.gateway.v1.FieldFault
+	32, // 16: postrider.gateway.v1.Refusal.retry_after:type_name -> google.protobuf.Duration
+	15, // 17: postrider.gateway.v1.GetMessageResponse.message:type_name -> postrider.gateway.v1.Message
+	0,  // 18: postrider.gateway.v1.Message.state:type_name -> postrider.gateway.v1.MessageState
+	30, // 19: postrider.gateway.v1.Message.accepted_at:type_name -> google.protobuf.Timestamp
+	28, // 20: postrider.gateway.v1.Message.priority:type_name -> postrider.event.v1.Priority
+	16, // 21: postrider.gateway.v1.Message.recipients:type_name -> postrider.gateway.v1.RecipientStatus
+	32, // 22: postrider.gateway.v1.Message.view_lag:type_name -> google.protobuf.Duration
+	33, // 23: postrider.gateway.v1.RecipientStatus.state:type_name -> postrider.event.v1.RecipientState
+	34, // 24: postrider.gateway.v1.RecipientStatus.reply:type_name -> postrider.event.v1.Reply
+	30, // 25: postrider.gateway.v1.RecipientStatus.next_attempt_at:type_name -> google.protobuf.Timestamp
+	35, // 26: postrider.gateway.v1.RecipientStatus.attempts:type_name -> postrider.event.v1.Attempt
+	33, // 27: postrider.gateway.v1.ListMessagesRequest.states:type_name -> postrider.event.v1.RecipientState
+	30, // 28: postrider.gateway.v1.ListMessagesRequest.accepted_after:type_name -> google.protobuf.Timestamp
+	30, // 29: postrider.gateway.v1.ListMessagesRequest.accepted_before:type_name -> google.protobuf.Timestamp
+	15, // 30: postrider.gateway.v1.ListMessagesResponse.messages:type_name -> postrider.gateway.v1.Message
+	30, // 31: postrider.gateway.v1.WatchEventsResponse.time:type_name -> google.protobuf.Timestamp
+	16, // 32: postrider.gateway.v1.WatchEventsResponse.recipients:type_name -> postrider.gateway.v1.RecipientStatus
+	15, // 33: postrider.gateway.v1.CancelMessageResponse.message:type_name -> postrider.gateway.v1.Message
+	25, // 34: postrider.gateway.v1.ExplainMessageResponse.decisions:type_name -> postrider.gateway.v1.Explanation
+	26, // 35: postrider.gateway.v1.Explanation.values:type_name -> postrider.gateway.v1.Explanation.ValuesEntry
+	30, // 36: postrider.gateway.v1.Explanation.time:type_name -> google.protobuf.Timestamp
+	3,  // 37: postrider.gateway.v1.MailService.Submit:input_type -> postrider.gateway.v1.SubmitRequest
+	7,  // 38: postrider.gateway.v1.MailService.SubmitStream:input_type -> postrider.gateway.v1.SubmitStreamRequest
+	9,  // 39: postrider.gateway.v1.MailService.SubmitMany:input_type -> postrider.gateway.v1.SubmitManyRequest
+	13, // 40: postrider.gateway.v1.MailService.GetMessage:input_type -> postrider.gateway.v1.GetMessageRequest
+	17, // 41: postrider.gateway.v1.MailService.ListMessages:input_type -> postrider.gateway.v1.ListMessagesRequest
+	19, // 42: postrider.gateway.v1.MailService.WatchEvents:input_type -> postrider.gateway.v1.WatchEventsRequest
+	21, // 43: postrider.gateway.v1.MailService.CancelMessage:input_type -> postrider.gateway.v1.CancelMessageRequest
+	23, // 44: postrider.gateway.v1.MailService.ExplainMessage:input_type -> postrider.gateway.v1.ExplainMessageRequest
+	6,  // 45: postrider.gateway.v1.MailService.Submit:output_type -> postrider.gateway.v1.SubmitResponse
+	8,  // 46: postrider.gateway.v1.MailService.SubmitStream:output_type -> postrider.gateway.v1.SubmitStreamResponse
+	10, // 47: postrider.gateway.v1.MailService.SubmitMany:output_type -> postrider.gateway.v1.SubmitManyResponse
+	14, // 48: postrider.gateway.v1.MailService.GetMessage:output_type -> postrider.gateway.v1.GetMessageResponse
+	18, // 49: postrider.gateway.v1.MailService.ListMessages:output_type -> postrider.gateway.v1.ListMessagesResponse
+	20, // 50: postrider.gateway.v1.MailService.WatchEvents:output_type -> postrider.gateway.v1.WatchEventsResponse
+	22, // 51: postrider.gateway.v1.MailService.CancelMessage:output_type -> postrider.gateway.v1.CancelMessageResponse
+	24, // 52: postrider.gateway.v1.MailService.ExplainMessage:output_type -> postrider.gateway.v1.ExplainMessageResponse
+	45, // [45:53] is the sub-list for method output_type
+	37, // [37:45] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_postrider_gateway_v1_mail_proto_init() }
