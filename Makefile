@@ -92,7 +92,7 @@ fuzz: ## run every fuzz target for FUZZTIME (20s)
 
 .PHONY: e2e
 e2e: build $(BIN)/nats-server $(BIN)/grpcurl ## run the end-to-end scenarios, or one: make e2e SCENARIO=silent-banner
-	POSTRIDER_BIN=$(BIN) SCENARIO=$(SCENARIO) go test -count=1 -timeout 20m -v ./e2e/scenario/...
+	POSTRIDER_BIN=$(BIN) go test -count=1 -timeout 20m -v ./e2e/scenario/$(if $(SCENARIO),$(or $(notdir $(wildcard e2e/scenario/*-$(SCENARIO))),$(error no scenario $(SCENARIO) in e2e/scenario)),...)
 
 .PHONY: kill-rounds
 kill-rounds: $(BIN)/postrider ## kill -9 the all-in-one ROUNDS (50) times between accept and delivery; nothing may be lost
