@@ -823,11 +823,13 @@ type QueuedMail struct {
 	Loop *LoopTrace `protobuf:"bytes,20,opt,name=loop,proto3" json:"loop,omitempty"`
 	// Id of the message this one reports on. Empty for ordinary mail; set by the dsn service.
 	ReportsOn string `protobuf:"bytes,21,opt,name=reports_on,json=reportsOn,proto3" json:"reports_on,omitempty"`
-	// Why the record was copied here: retry, spill, carry, park, hold, scan. Empty in MAIL.
+	// Why the record was copied here: retry, wait (the rest of a longer wait), spill, carry, park, hold, scan. Empty
+	// in MAIL.
 	MovedFor string `protobuf:"bytes,22,opt,name=moved_for,json=movedFor,proto3" json:"moved_for,omitempty"`
 	// Name of the caller that submitted it (token name, or "loopback").
 	Caller string `protobuf:"bytes,23,opt,name=caller,proto3" json:"caller,omitempty"`
-	// Pause this record waits in a RETRY stream because of its own schedule, for display. Absent in MAIL.
+	// Pause this record waits from the moment it was stored in a RETRY stream: the stream's minutes and what is left
+	// over. Absent in MAIL, and where the stream's minutes are the whole wait.
 	Pause         *durationpb.Duration `protobuf:"bytes,24,opt,name=pause,proto3" json:"pause,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -522,16 +522,21 @@ type Checkpoint struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Floors of MAIL and of every RETRY stream.
 	Floors []*Floor `protobuf:"bytes,1,rep,name=floors,proto3" json:"floors,omitempty"`
-	// The server's time before the oldest unsettled segment was read: the fold begins here.
+	// The server's time before the oldest unsettled segment was read.
 	FoldFrom *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=fold_from,json=foldFrom,proto3" json:"fold_from,omitempty"`
 	// Most records the owner holds at once.
 	Window uint32 `protobuf:"varint,3,opt,name=window,proto3" json:"window,omitempty"`
-	// The owner drained and gave the partition up: nothing was in flight.
+	// The owner drained and gave the partition up: nothing was in flight, and nothing is left that a former owner may
+	// have delivered without storing its outcome.
 	Clean bool `protobuf:"varint,4,opt,name=clean,proto3" json:"clean,omitempty"`
 	// Name of the sender that wrote it.
 	Owner string `protobuf:"bytes,5,opt,name=owner,proto3" json:"owner,omitempty"`
 	// Lease revision it was written under.
 	LeaseRevision uint64 `protobuf:"varint,6,opt,name=lease_revision,json=leaseRevision,proto3" json:"lease_revision,omitempty"`
+	// First sequences of OUTCOME, PARK and every RETRY stream that a fold has to read. They decide where the fold
+	// begins; fold_from is for display and for a stream that is missing here. A RETRY stream's floor is never above
+	// its fold sequence, since a copy there is the evidence that its source was moved.
+	Fold          []*Floor `protobuf:"bytes,7,rep,name=fold,proto3" json:"fold,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -608,6 +613,13 @@ func (x *Checkpoint) GetLeaseRevision() uint64 {
 	return 0
 }
 
+func (x *Checkpoint) GetFold() []*Floor {
+	if x != nil {
+		return x.Fold
+	}
+	return nil
+}
+
 var File_postrider_event_v1_outcome_proto protoreflect.FileDescriptor
 
 const file_postrider_event_v1_outcome_proto_rawDesc = "" +
@@ -666,7 +678,7 @@ const file_postrider_event_v1_outcome_proto_rawDesc = "" +
 	"\x03hop\x18\x1d \x01(\rR\x03hop\";\n" +
 	"\x05Floor\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x1a\n" +
-	"\bsequence\x18\x02 \x01(\x04R\bsequence\"\xe3\x01\n" +
+	"\bsequence\x18\x02 \x01(\x04R\bsequence\"\x92\x02\n" +
 	"\n" +
 	"Checkpoint\x121\n" +
 	"\x06floors\x18\x01 \x03(\v2\x19.postrider.event.v1.FloorR\x06floors\x127\n" +
@@ -674,7 +686,8 @@ const file_postrider_event_v1_outcome_proto_rawDesc = "" +
 	"\x06window\x18\x03 \x01(\rR\x06window\x12\x14\n" +
 	"\x05clean\x18\x04 \x01(\bR\x05clean\x12\x14\n" +
 	"\x05owner\x18\x05 \x01(\tR\x05owner\x12%\n" +
-	"\x0elease_revision\x18\x06 \x01(\x04R\rleaseRevisionBAZ?github.com/postrider/postrider/proto/postrider/event/v1;eventv1b\x06proto3"
+	"\x0elease_revision\x18\x06 \x01(\x04R\rleaseRevision\x12-\n" +
+	"\x04fold\x18\a \x03(\v2\x19.postrider.event.v1.FloorR\x04foldBAZ?github.com/postrider/postrider/proto/postrider/event/v1;eventv1b\x06proto3"
 
 var (
 	file_postrider_event_v1_outcome_proto_rawDescOnce sync.Once
@@ -730,11 +743,12 @@ var file_postrider_event_v1_outcome_proto_depIdxs = []int32{
 	9,  // 17: postrider.event.v1.Outcome.pause:type_name -> google.protobuf.Duration
 	2,  // 18: postrider.event.v1.Checkpoint.floors:type_name -> postrider.event.v1.Floor
 	14, // 19: postrider.event.v1.Checkpoint.fold_from:type_name -> google.protobuf.Timestamp
-	20, // [20:20] is the sub-list for method output_type
-	20, // [20:20] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	2,  // 20: postrider.event.v1.Checkpoint.fold:type_name -> postrider.event.v1.Floor
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_postrider_event_v1_outcome_proto_init() }
