@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// getTimeout bounds one request for a single message when the caller's context has no earlier deadline.
+const getTimeout = 5 * time.Second
+
+// storedMsg is one message read from a stream's leader.
+type storedMsg struct {
+	Subject  string    `json:"subject"`
+	Sequence uint64    `json:"seq"`
+	RawHdr   []byte    `json:"hdrs"`
+	Data     []byte    `json:"data"`
+	Time     time.Time `json:"time"`
+
+	Header nats.Header `json:"-"`
+}
+
+// getRequest selects a message: by Seq; by LastFor; or the first of NextFor at or after Seq. Subjects may have
+// wildcards.
+type getRequest struct {
+	Seq     uint64 `json:"seq,omitempty"`
+	LastFor string `json:"last_by_subj,omitempty"`
+	NextFor string `json:"next_by_subj,omitempty"`
+}
+
+// leaderGet reads one message from the stream's leader, never from a follower, so that a message whose publish
+// was answered is always seen. It returns jetstream.ErrMsgNotFound when there is none.
+func leaderGet(ctx context.Context, js jetstream.JetStream, stream string, req getRequest) (*storedMsg, error) {
+	ctx, cancel := context.WithTimeout(ctx, getTimeout)
+	defer cancel()
+	body, err := json.Marshal(req)
+	if err != nil {
+		return nil, fmt.Errorf("encode request: %w", err)
+	}
+	answer, err := js.Conn().RequestWithContext(ctx, apiPrefix(js)+"STREAM.MSG.GET."+stream, body)
+	if err != nil {
+		return nil, fmt.Errorf("read from stream %s: %w", stream, err)
+	}
+	var resp struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message *storedMsg          `json:"message"`
+	}
+	switch err := json.Unmarshal(answer.Data, &resp); {
+	case err != nil:
+		return nil, fmt.Errorf("read from stream %s: %w", stream, err)
+	case resp.Error != nil && resp.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+		return nil, jetstream.ErrMsgNotFound
+	case resp.Error != nil:
+		return nil, fmt.Errorf("read from stream %s: %w", stream, resp.Error)
+	case resp.Message == nil:
+		return nil, fmt.Errorf("read from stream %s: answer without a message", stream)
+	}
+	if m := resp.Message; len(m.RawHdr) > 0 {
+		if m.Header, err = nats.DecodeHeadersMsg(m.RawHdr); err != nil {
+			return nil, fmt.Errorf("headers of message %d in stream %s: %w", m.Sequence, stream, err)
+		}
+	}
+	return resp.Message, nil
+}
+
+// lastOfSubject returns the last sequence on a subject, 0 when it has none. A subject emptied by a purge has
+// none: that is also what the server compares with Nats-Expected-Last-Subject-Sequence.
+func lastOfSubject(ctx context.Context, js jetstream.JetStream, stream, subject string) (uint64, error) {
+	m, err := leaderGet(ctx, js, stream, getRequest{LastFor: subject})
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("last message of %s: %w", subject, err)
+	}
+	return m.Sequence, nil
+}
+
+func apiPrefix(js jetstream.JetStream) string {
+	o := js.Options()
+	switch {
+	case o.APIPrefix != "":
+		return strings.TrimSuffix(o.APIPrefix, ".") + "."
+	case o.Domain != "":
+		return "$JS." + o.Domain + ".API."
+	}
+	return jetstream.DefaultAPIPrefix
+}

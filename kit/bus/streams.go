@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// DedupeWindow is how long the server knows a Nats-Msg-Id. What keyed submissions need of it is kept alive over
+// a restart because the purge leaves as much standing (PurgeStand).
+const DedupeWindow = 2 * time.Minute
+
+const (
+	metaPartitions = "postrider.partitions"
+	metaFormat     = "postrider.format"
+
+	// mailShare is the part of Layout.MaxStore, in percent, that MAIL alone may take: a limit of last resort
+	// under those of the gateway, so that settling always finds room.
+	mailShare = 75
+
+	// limitMarkerTTL is how long the server keeps the marker of a key that ran out, for watchers.
+	limitMarkerTTL = time.Minute
+)
+
+// Layout is what the streams look like as a whole.
+type Layout struct {
+	// Partitions of the log, 1 to 256. Fixed when the streams are made.
+	Partitions int
+	// Replicas of each stream: 1 on a stand-alone or embedded server, 3 in a cluster. 0 is 1.
+	Replicas int
+	// MaxStore is what all of it may take on disk, in bytes. 0 means that only the server's own limit holds.
+	MaxStore int64
+	// OutcomeBytes is the size OUTCOME is trimmed down to (TrimOutcome). No limit of the stream itself, since
+	// an outcome must never be refused while older ones still wait for a notification.
+	OutcomeBytes int64
+	// RetryMinutes are the pauses that get a RETRY stream. Empty means RetryMinutes().
+	RetryMinutes []int
+}
+
+// MismatchError reports a stream that exists and is not the one this program would make. Nothing was changed.
+type MismatchError struct {
+	Stream, Field string
+	Have, Want    string // what the server has, and what the configuration asks for
+}
+
+func (e *MismatchError) Error() string {
+	return fmt.Sprintf("stream %s exists with %s %q, but %q is wanted; mail may lie in it, so it is not changed",
+		e.Stream, e.Field, e.Have, e.Want)
+}
+
+// Ensure creates the streams and key-value buckets that are missing and checks those that exist. It returns a
+// *MismatchError when one differs in subjects, retention, storage, replicas or partitions, or when the server
+// takes smaller messages than MaxPayload. Several processes may call it at once.
+func Ensure(ctx context.Context, js jetstream.JetStream, l Layout) error {
+	if err := l.validate(); err != nil {
+		return err
+	}
+	if have := js.Conn().MaxPayload(); have < MaxPayload {
+		return &MismatchError{
+			Stream: "(server)", Field: "max_payload",
+			Have: strconv.FormatInt(have, 10), Want: "at least " + strconv.Itoa(MaxPayload),
+		}
+	}
+	for _, want := range l.streams() {
+		if err := ensureStream(ctx, js, want); err != nil {
+			return err
+		}
+	}
+	for _, bucket := range []string{BucketOwners, BucketChanges, BucketSuppression, BucketFingerprints, BucketPolicies} {
+		if err := ensureBucket(ctx, js, bucket, l.replicas()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l Layout) validate() error {
+	var errs []error
+	if l.Partitions < 1 || l.Partitions > 256 {
+		errs = append(errs, fmt.Errorf("partitions: %d is not between 1 and 256", l.Partitions))
+	}
+	if l.Replicas < 0 || l.Replicas > 5 {
+		errs = append(errs, fmt.Errorf("replicas: %d is not between 1 and 5", l.Replicas))
+	}
+	if l.MaxStore < 0 || l.OutcomeBytes < 0 {
+		errs = append(errs, errors.New("sizes must not be negative"))
+	}
+	for _, m := range l.RetryMinutes {
+		if m < 0 {
+			errs = append(errs, fmt.Errorf("retry pause: %d minutes", m))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (l Layout) replicas() int { return max(l.Replicas, 1) }
+
+func (l Layout) retryMinutes() []int {
+	if len(l.RetryMinutes) == 0 {
+		return RetryMinutes()
+	}
+	return l.RetryMinutes
+}
+
+func (l Layout) streams() []jetstream.StreamConfig {
+	mail := l.stream(StreamMail, MailSubject(AnyPartition))
+	mail.AllowAtomicPublish = true // for keyed submissions
+	mail.MaxBytes = -1
+	if l.MaxStore > 0 {
+		mail.MaxBytes = l.MaxStore / 100 * mailShare
+	}
+	all := []jetstream.StreamConfig{
+		mail,
+		l.stream(StreamPark, ParkSubjects(AnyPartition)),
+		l.stream(StreamOutcome, "outcome.*.*"),
+		l.stream(StreamBodies, "body.*.*"),
+	}
+	for _, m := range l.retryMinutes() {
+		all = append(all, l.stream(RetryStream(m), RetrySubject(m, AnyPartition)))
+	}
+	return all
+}
+
+// stream is what all streams share. Direct gets stay off: a follower could answer them with a state older than
+// an answered publish, and what reads single messages here decides whether something was stored.
+func (l Layout) stream(name, subject string) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:       name,
+		Subjects:   []string{subject},
+		Storage:    jetstream.FileStorage,
+		Retention:  jetstream.LimitsPolicy,
+		Discard:    jetstream.DiscardNew,
+		MaxMsgs:    -1,
+		MaxBytes:   -1,
+		MaxMsgSize: MaxPayload,
+		Duplicates: DedupeWindow,
+		Replicas:   l.replicas(),
+		Metadata: map[string]string{
+			metaPartitions: strconv.Itoa(l.Partitions),
+			metaFormat:     segmentVersion,
+		},
+	}
+}
+
+func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) error {
+	s, err := js.Stream(ctx, want.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		_, err = js.CreateStream(ctx, want)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+			return fmt.Errorf("create stream %s: %w", want.Name, err)
+		}
+		s, err = js.Stream(ctx, want.Name) // another process made it meanwhile
+	}
+	if err != nil {
+		return fmt.Errorf("look up stream %s: %w", want.Name, err)
+	}
+	have := s.CachedInfo().Config
+	if err := compare(have, want); err != nil {
+		return err
+	}
+	if have.MaxBytes == want.MaxBytes {
+		return nil
+	}
+	have.MaxBytes = want.MaxBytes
+	if _, err := js.UpdateStream(ctx, have); err != nil {
+		return fmt.Errorf("set the size limit of stream %s: %w", want.Name, err)
+	}
+	return nil
+}
+
+func compare(have, want jetstream.StreamConfig) error {
+	for _, c := range []struct{ field, have, want string }{
+		{"subjects", subjectList(have.Subjects), subjectList(want.Subjects)},
+		{"retention", have.Retention.String(), want.Retention.String()},
+		{"storage", have.Storage.String(), want.Storage.String()},
+		{"discard policy", have.Discard.String(), want.Discard.String()},
+		{"partitions", have.Metadata[metaPartitions], want.Metadata[metaPartitions]},
+		{"format", have.Metadata[metaFormat], want.Metadata[metaFormat]},
+		{"replicas", strconv.Itoa(have.Replicas), strconv.Itoa(want.Replicas)},
+		{"message size limit", strconv.Itoa(int(have.MaxMsgSize)), strconv.Itoa(int(want.MaxMsgSize))},
+		{"duplicate window", have.Duplicates.String(), want.Duplicates.String()},
+	} {
+		if c.have != c.want {
+			return &MismatchError{Stream: want.Name, Field: c.field, Have: c.have, Want: c.want}
+		}
+	}
+	return nil
+}
+
+func subjectList(subjects []string) string {
+	return strings.Join(slices.Sorted(slices.Values(subjects)), " ")
+}
+
+func ensureBucket(ctx context.Context, js jetstream.JetStream, bucket string, replicas int) error {
+	_, err := js.KeyValue(ctx, bucket)
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		_, err = js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
+			Bucket: bucket, History: 1, Storage: jetstream.FileStorage, Replicas: replicas, LimitMarkerTTL: limitMarkerTTL,
+		})
+		if errors.Is(err, jetstream.ErrBucketExists) {
+			err = nil // another process made it meanwhile
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("key-value bucket %s: %w", bucket, err)
+	}
+	return nil
+}
+
+// RetryStreams returns the minutes of the RETRY streams that exist, in rising order, also those no longer
+// configured.
+func RetryStreams(ctx context.Context, js jetstream.JetStream) ([]int, error) {
+	var minutes []int
+	names := js.StreamNames(ctx)
+	for name := range names.Name() {
+		if m, ok := RetryStreamMinutes(name); ok {
+			minutes = append(minutes, m)
+		}
+	}
+	if err := names.Err(); err != nil {
+		return nil, fmt.Errorf("list streams: %w", err)
+	}
+	slices.Sort(minutes)
+	return minutes, nil
+}
+
+// Last is where a stream stands.
+type Last struct {
+	Subjects map[string]uint64 // last sequence of each subject that holds a message
+	Sequence uint64            // last sequence of the stream, 0 before the first
+	First    uint64            // first sequence still there
+	Time     time.Time         // the server's time of the answer
+	Bytes    uint64            // size of the stream
+}
+
+// LastSequences reports where a stream stands, as its leader knows it.
+func LastSequences(ctx context.Context, js jetstream.JetStream, stream string) (Last, error) {
+	s, err := js.Stream(ctx, stream)
+	if err != nil {
+		return Last{}, fmt.Errorf("look up stream %s: %w", stream, err)
+	}
+	info, err := s.Info(ctx, jetstream.WithSubjectFilter(">"))
+	if err != nil {
+		return Last{}, fmt.Errorf("state of stream %s: %w", stream, err)
+	}
+	last := Last{
+		Subjects: make(map[string]uint64, len(info.State.Subjects)),
+		Sequence: info.State.LastSeq, First: info.State.FirstSeq, Time: info.TimeStamp, Bytes: info.State.Bytes,
+	}
+	for subject := range info.State.Subjects {
+		if last.Subjects[subject], err = lastOfSubject(ctx, js, stream, subject); err != nil {
+			return Last{}, err
+		}
+	}
+	return last, nil
+}
