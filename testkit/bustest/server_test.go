@@ -3,6 +3,7 @@
 package bustest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -103,10 +104,12 @@ func TestCrashKeepsWhatWasAcknowledged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	go func() {
 		n := 0
 		for {
-			if _, err := js.Publish(t.Context(), "mail.0", []byte("x")); err != nil {
+			if _, err := js.Publish(ctx, "mail.0", []byte("x")); err != nil {
 				acked <- n
 				return
 			}
@@ -117,6 +120,7 @@ func TestCrashKeepsWhatWasAcknowledged(t *testing.T) {
 	}()
 	<-started
 	s.Crash()
+	cancel() // the publish whose answer was cut off would wait for it
 	n := <-acked
 	if got := count(t, s.JetStream()); got < uint64(n) || got > uint64(n)+1 {
 		t.Errorf("%d messages after the crash, %d acknowledged before", got, n)
