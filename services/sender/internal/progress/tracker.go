@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package progress
+
+import (
+	"container/list"
+	"maps"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
+)
+
+// Tracker follows one partition through one tenure.
+type Tracker struct {
+	window  int
+	reading map[string]*stream // by name: MAIL and the RETRY streams
+	folded  []string           // OUTCOME, PARK and the RETRY streams, sorted
+	// reached is, by position in folded, a sequence the stream is known to have reached. Whatever this owner stores for
+	// a segment it reads now lies above.
+	reached []uint64
+	// inherited is where the former owner's checkpoint lets the fold begin. It stays in force while anything is unread
+	// or unsettled of which a former owner stored something. nil when it has been paid off.
+	inherited  []uint64
+	pastUnread bool
+	pastHeld   int
+	oldest     *list.List // of *Segment with current fold positions, in the order they were read
+	held       int
+	bytes      int64
+}
+
+type stream struct {
+	next      uint64     // first sequence not yet read
+	unsettled *list.List // of *Segment, in order of sequence
+	held      int
+	cost      int64 // what all segments read so far would take in a ledger
+}
+
+// Segment is a segment that was read and has records left to settle.
+type Segment struct {
+	name     string
+	sequence uint64
+	open     int
+	bytes    int64
+	past     bool
+	readAt   time.Time
+	fold     []uint64
+	cost     int64 // stream.cost before it was read
+	inStream *list.Element
+	inOldest *list.Element
+}
+
+// New returns a tracker that goes on from the checkpoint of the former owner; nil means that there was none and
+// everything is read from the start. reading names the streams that are read, folded those that a fold reads, and
+// window is the number of records this owner holds at most.
+func New(reading, folded []string, window int, former *eventv1.Checkpoint) *Tracker {
+	t := &Tracker{
+		window:     window,
+		reading:    make(map[string]*stream, len(reading)),
+		folded:     slices.Sorted(slices.Values(folded)),
+		pastUnread: true,
+		oldest:     list.New(),
+	}
+	floors := Floors(former.GetFloors())
+	for _, name := range reading {
+		t.reading[name] = &stream{next: max(floors[name], 1), unsettled: list.New()}
+	}
+	begin := Floors(former.GetFold())
+	t.reached = make([]uint64, len(t.folded))
+	t.inherited = make([]uint64, len(t.folded))
+	for i, name := range t.folded {
+		t.inherited[i] = max(begin[name], 1)
+	}
+	return t
+}
+
+// Floors returns a checkpoint's floors by stream.
+func Floors(list []*eventv1.Floor) map[string]uint64 {
+	floors := make(map[string]uint64, len(list))
+	for _, f := range list {
+		floors[f.GetStream()] = f.GetSequence()
+	}
+	return floors
+}
+
+// Reached notes that a folded stream has stored a message at sequence, whoever stored it.
+func (t *Tracker) Reached(name string, sequence uint64) {
+	if i, ok := slices.BinarySearch(t.folded, name); ok {
+		t.reached[i] = max(t.reached[i], sequence)
+	}
+}
+
+// Next returns the first sequence of a stream that was not read yet.
+func (t *Tracker) Next(name string) uint64 { return t.reading[name].next }
+
+// Read notes that a segment was read at a moment of the server's clock. It holds records in all, open of them are not
+// settled, bytes is the memory it takes while one of them is open, and past says that a former owner stored something
+// for one of its records. It returns nil when nothing is open. Segments of one stream come in rising order.
+func (t *Tracker) Read(name string, sequence uint64, records, open int, bytes int64, past bool, at time.Time) *Segment {
+	s := t.reading[name]
+	s.next = sequence + 1
+	before := s.cost
+	s.cost += ledgerCost(records)
+	if open == 0 {
+		return nil
+	}
+	g := &Segment{name: name, sequence: sequence, open: open, bytes: bytes, past: past, readAt: at, cost: before}
+	g.inStream = s.unsettled.PushBack(g)
+	if past {
+		t.pastHeld++
+	} else {
+		g.fold = slices.Clone(t.reached)
+	}
+	g.inOldest = t.oldest.PushBack(g)
+	s.held += open
+	t.held += open
+	t.bytes += bytes
+	return g
+}
+
+// Settled notes that one more record of a segment is settled, and reports whether that was the last.
+func (t *Tracker) Settled(g *Segment) bool {
+	if g.open == 0 {
+		panic("progress: a record was settled twice")
+	}
+	s := t.reading[g.name]
+	g.open--
+	s.held--
+	t.held--
+	if g.open > 0 {
+		return false
+	}
+	s.unsettled.Remove(g.inStream)
+	t.oldest.Remove(g.inOldest)
+	t.bytes -= g.bytes
+	if g.past {
+		t.pastHeld--
+		t.payOff()
+	}
+	return true
+}
+
+// PastRead notes that nothing is left unread of which a former owner stored something.
+func (t *Tracker) PastRead() {
+	t.pastUnread = false
+	t.payOff()
+}
+
+func (t *Tracker) payOff() {
+	if !t.pastUnread && t.pastHeld == 0 {
+		t.inherited = nil
+	}
+}
+
+// Passed notes that the partition has nothing unread in a stream below sequence.
+func (t *Tracker) Passed(name string, sequence uint64) {
+	s := t.reading[name]
+	s.next = max(s.next, sequence)
+}
+
+// Floor returns the first sequence of a stream that is not settled.
+func (t *Tracker) Floor(name string) uint64 {
+	s := t.reading[name]
+	if front := s.unsettled.Front(); front != nil {
+		return front.Value.(*Segment).sequence
+	}
+	return s.next
+}
+
+// Held returns how many records were read and are not settled, and the bytes their segments take.
+func (t *Tracker) Held() (records int, bytes int64) { return t.held, t.bytes }
+
+// HeldOf returns how many records of one stream were read and are not settled.
+func (t *Tracker) HeldOf(name string) int { return t.reading[name].held }
+
+// Oldest returns when the oldest segment with an open record was read; ok is false when there is none.
+func (t *Tracker) Oldest() (at time.Time, ok bool) {
+	front := t.oldest.Front()
+	if front == nil {
+		return time.Time{}, false
+	}
+	return front.Value.(*Segment).readAt, true
+}
+
+// Window returns the number of records held at most.
+func (t *Tracker) Window() int { return t.window }
+
+// Span returns about how many bytes the ledger of an owner would take that took over now: every segment between a
+// floor and what was read last may need an entry.
+func (t *Tracker) Span() int64 {
+	var span int64
+	for _, s := range t.reading {
+		if front := s.unsettled.Front(); front != nil {
+			span += s.cost - front.Value.(*Segment).cost
+		}
+	}
+	return span
+}
+
+// Checkpoint returns what a later owner needs: floors, where its fold begins, and the window. Owner, revision and
+// clean are for the caller to add. now is the server's clock.
+func (t *Tracker) Checkpoint(now time.Time) *eventv1.Checkpoint {
+	fold := t.foldPositions()
+	c := &eventv1.Checkpoint{Window: uint32(t.window), FoldFrom: timestamppb.New(now)}
+	if at, ok := t.Oldest(); ok {
+		c.FoldFrom = timestamppb.New(at)
+	}
+	begin := make(map[string]uint64, len(t.folded))
+	for i, name := range t.folded {
+		begin[name] = fold[i]
+		c.Fold = append(c.Fold, &eventv1.Floor{Stream: name, Sequence: fold[i]})
+	}
+	for _, name := range slices.Sorted(maps.Keys(t.reading)) {
+		floor := t.Floor(name)
+		// A copy in a RETRY stream is the evidence that its source was moved. It must not be purged while a fold may
+		// still read it, so the floor of such a stream never overtakes the fold.
+		if at, ok := begin[name]; ok {
+			floor = min(floor, at)
+		}
+		c.Floors = append(c.Floors, &eventv1.Floor{Stream: name, Sequence: floor})
+	}
+	return c
+}
+
+// foldPositions returns the first sequences a fold has to read, by position in folded.
+func (t *Tracker) foldPositions() []uint64 {
+	if t.inherited != nil {
+		return t.inherited
+	}
+	last := t.reached
+	if front := t.oldest.Front(); front != nil {
+		last = front.Value.(*Segment).fold
+	}
+	first := make([]uint64, len(last))
+	for i, sequence := range last {
+		first[i] = sequence + 1
+	}
+	return first
+}
+
+// ledgerCost is about what a segment takes in a ledger.
+func ledgerCost(records int) int64 { return 64 + int64(records+63)/64*8 }
