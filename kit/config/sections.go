@@ -62,7 +62,7 @@ const (
 // Telemetry is the section about traces. Where they go, the standard OTEL_* variables say.
 type Telemetry struct {
 	// Traces is all, interesting or env.
-	Traces string `yaml:"traces" help:"all: every trace. interesting: failovers, deferrals, bounces, loop decisions, errors and interesting_share of the rest. env: OTEL_TRACES_SAMPLER."`
+	Traces string `yaml:"traces" help:"all: every trace, whatever its caller decided. interesting: failovers, deferrals, bounces, loop decisions, errors and interesting_share of the rest. env: as OTEL_TRACES_SAMPLER says."`
 	// InterestingShare is the share of uneventful traces kept with interesting, 0 to 1.
 	InterestingShare float64 `yaml:"interesting_share" help:"Share of uneventful traces kept with interesting, 0 to 1."`
 }

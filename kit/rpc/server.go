@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -195,4 +196,16 @@ func (s *Server) stop() {
 		s.grpc.Stop()
 		<-done
 	}
+}
+
+// Services returns the full names of the registered services, without health and reflection.
+func (s *Server) Services() []string {
+	var names []string
+	for name := range s.grpc.GetServiceInfo() {
+		if !isPlumbing("/" + name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
