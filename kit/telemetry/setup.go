@@ -38,12 +38,19 @@ type Option func(*settings)
 
 type settings struct {
 	exporter sdktrace.SpanExporter
+	observer sdktrace.SpanProcessor
 	version  string
 }
 
 // WithExporter sends spans to exporter instead of where the OTEL_* variables say.
 func WithExporter(exporter sdktrace.SpanExporter) Option {
 	return func(s *settings) { s.exporter = exporter }
+}
+
+// WithObserver also shows every span to observer as it starts and ends, whatever is exported. It is for programs that
+// tell their user what happened, such as the demo.
+func WithObserver(observer sdktrace.SpanProcessor) Option {
+	return func(s *settings) { s.observer = observer }
 }
 
 // WithVersion sets service.version of the resource.
@@ -78,7 +85,7 @@ func Setup(ctx context.Context, cfg config.Telemetry, service string, opts ...Op
 		}
 		return nil, fmt.Errorf("set up metrics: %w", err)
 	}
-	t.tracer = tracerProvider(cfg, exporter, res)
+	t.tracer = tracerProvider(cfg, exporter, s.observer, res)
 	return t, nil
 }
 
@@ -99,23 +106,27 @@ func describe(ctx context.Context, service, version string) (*resource.Resource,
 	return merged, nil
 }
 
-// tracerProvider returns the provider for a configuration. Without an exporter spans are not recorded, but have ids. All
-// and interesting do not ask what the caller decided: a message's trace would else hang on a load balancer's setting.
-func tracerProvider(cfg config.Telemetry, exporter sdktrace.SpanExporter, res *resource.Resource) *sdktrace.TracerProvider {
-	if exporter == nil {
-		return sdktrace.NewTracerProvider(sdktrace.WithResource(res), sdktrace.WithSampler(idsOnly{}))
+// tracerProvider returns the provider for a configuration. With nobody to see them spans are not recorded, but have ids.
+// All and interesting do not ask what the caller decided: a message's trace would else hang on a load balancer's setting.
+func tracerProvider(cfg config.Telemetry, exporter sdktrace.SpanExporter, observer sdktrace.SpanProcessor, res *resource.Resource) *sdktrace.TracerProvider {
+	options := []sdktrace.TracerProviderOption{sdktrace.WithResource(res)}
+	if observer != nil {
+		options = append(options, sdktrace.WithSpanProcessor(observer))
 	}
-	batch := sdktrace.NewBatchSpanProcessor(exporter)
-	always := sdktrace.WithSampler(sdktrace.AlwaysSample())
-	switch cfg.Traces {
-	case config.TracesEnv: // the SDK reads OTEL_TRACES_SAMPLER when no sampler is given
-		return sdktrace.NewTracerProvider(sdktrace.WithResource(res), sdktrace.WithSpanProcessor(batch))
-	case config.TracesInteresting:
-		return sdktrace.NewTracerProvider(sdktrace.WithResource(res), always,
-			sdktrace.WithSpanProcessor(newTail(batch, cfg.InterestingShare)))
-	default:
-		return sdktrace.NewTracerProvider(sdktrace.WithResource(res), always, sdktrace.WithSpanProcessor(batch))
+	switch {
+	case exporter == nil && observer == nil:
+		return sdktrace.NewTracerProvider(append(options, sdktrace.WithSampler(idsOnly{}))...)
+	case cfg.Traces != config.TracesEnv: // else the SDK reads OTEL_TRACES_SAMPLER, as no sampler is given
+		options = append(options, sdktrace.WithSampler(sdktrace.AlwaysSample()))
 	}
+	if exporter != nil {
+		var processor sdktrace.SpanProcessor = sdktrace.NewBatchSpanProcessor(exporter)
+		if cfg.Traces == config.TracesInteresting {
+			processor = newTail(processor, cfg.InterestingShare)
+		}
+		options = append(options, sdktrace.WithSpanProcessor(processor))
+	}
+	return sdktrace.NewTracerProvider(options...)
 }
 
 // idsOnly records nothing; spans have ids, which logs and records carry.
