@@ -45,6 +45,50 @@ func (c *Conn) Silent() Closed {
 	return end
 }
 
+// StopReading closes the window: it makes the receive buffer as small as it gets and reads nothing more until the
+// client ends the connection. How much the client can still write before it blocks is its send buffer's affair (up to
+// some megabytes on loopback unless it sets SO_SNDBUF; DefaultWindow with a Pipe). Like Silent it has no time limit. A
+// FIN that waits behind unsent data does not come through a closed window, so a client that wants to be rid of the
+// connection has to reset it.
+func (c *Conn) StopReading() Closed {
+	c.tb.Helper()
+	c.note("S: reads no more")
+	began := time.Now()
+	c.noDeadline()
+	end := Closed{Kind: ClosedError}
+	switch conn := c.under.(type) {
+	case *net.TCPConn:
+		if err := conn.SetReadBuffer(1); err != nil {
+			c.Fail("make the receive buffer small: %v", err)
+		}
+		end.Kind = awaitPeer(conn)
+	case *PipeConn:
+		end.Kind = conn.awaitPeer()
+	default:
+		c.Fail("the window of a %T cannot be closed", c.under)
+	}
+	end.At = time.Now()
+	end.After = end.At.Sub(began)
+	c.note("C: closed (%s) after %s", end.Kind, end.After)
+	return end
+}
+
+// ExpectNothing fails the test when the client sends anything or closes within d, which is waited for in full.
+func (c *Conn) ExpectNothing(d time.Duration) {
+	c.tb.Helper()
+	_ = c.under.SetDeadline(time.Now().Add(d))
+	defer c.noDeadline()
+	_, err := c.br.Peek(1)
+	if err == nil {
+		got, _ := c.br.Peek(c.br.Buffered())
+		c.Fail("the client sent %q, want nothing for %s", clip(string(got)), d)
+	}
+	if kind := closeKind(err); kind != ClosedLimit {
+		c.Fail("the client closed (%s), want nothing for %s", kind, d)
+	}
+	c.note("C: nothing for %s", d)
+}
+
 // ExpectClosed waits until the client closes, within the limit, and fails the test when it sends anything before or
 // does not close.
 func (c *Conn) ExpectClosed() Closed {

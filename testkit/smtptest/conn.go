@@ -47,9 +47,6 @@ func newConn(tb testing.TB, c net.Conn, n int, ending *atomic.Bool) *Conn {
 // over puts the conversation on a new layer: TCP at first, TLS later.
 func (c *Conn) over(conn net.Conn) {
 	n := new(int64)
-	if c.in != nil {
-		*n = *c.in
-	}
 	c.conn, c.in = conn, n
 	c.br = bufio.NewReaderSize(countingReader{conn, n}, maxLine)
 }
@@ -181,12 +178,14 @@ func (c *Conn) StartTLS(cfg *tls.Config) tls.ConnectionState {
 func (c *Conn) TryStartTLS(cfg *tls.Config) (tls.ConnectionState, error) {
 	c.deadline()
 	defer c.noDeadline()
+	before := *c.in
 	t := tls.Server(&unread{Conn: c.conn, r: c.br}, cfg)
 	if err := t.Handshake(); err != nil {
 		c.note("TLS: %v", err)
 		return tls.ConnectionState{}, err
 	}
 	c.over(t)
+	*c.in = before
 	state := t.ConnectionState()
 	c.note("TLS: %s", tls.VersionName(state.Version))
 	return state, nil

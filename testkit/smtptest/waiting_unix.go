@@ -9,8 +9,12 @@ import (
 	"syscall"
 )
 
-// waiting reports whether a TCP connection has input that was not read yet, without waiting for it.
+// waiting reports whether a connection has input that was not read yet, without waiting for it. Of kinds of
+// connection that it does not know it says no.
 func waiting(c net.Conn) bool {
+	if p, ok := c.(*PipeConn); ok {
+		return p.pending()
+	}
 	tcp, ok := c.(*net.TCPConn)
 	if !ok {
 		return false

@@ -21,8 +21,8 @@ const (
 
 // Errors of the wire that a test may want to tell apart.
 var (
-	// ErrLineTooLong says that the client sent a command line over 64 KiB.
-	ErrLineTooLong = errors.New("smtptest: command line over 64 KiB")
+	// ErrLineTooLong says that the client sent a command line of 64 KiB or more.
+	ErrLineTooLong = errors.New("smtptest: command line of 64 KiB or more")
 	// ErrDataTooLong says that the client sent message data over 256 MiB.
 	ErrDataTooLong = errors.New("smtptest: message data over 256 MiB")
 )
@@ -34,7 +34,7 @@ func readLine(br *bufio.Reader) (line string, bare bool, err error) {
 	for {
 		part, err := br.ReadSlice('\n')
 		b = append(b, part...)
-		if len(b) > maxLine {
+		if len(b) >= maxLine {
 			return "", false, ErrLineTooLong
 		}
 		if errors.Is(err, bufio.ErrBufferFull) {

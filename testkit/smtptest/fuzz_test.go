@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package smtptest
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+func mustAddr(t *testing.T, s string) netip.AddrPort {
+	t.Helper()
+	ap, err := netip.ParseAddrPort(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ap
+}
+
+// readAll reads one message from wire through a buffer of a size; rest is what follows the final dot.
+func readAll(wire []byte, size int) (message, rest, raw []byte, err error) {
+	br := bufio.NewReaderSize(bytes.NewReader(wire), size)
+	d := dataReader{
+		br:      br,
+		each:    func(p []byte) error { message = append(message, p...); return nil },
+		rawEach: func(p []byte) { raw = append(raw, p...) },
+	}
+	if err = d.read(); err != nil {
+		return message, nil, raw, err
+	}
+	rest, err = io.ReadAll(br)
+	return message, rest, raw, err
+}
+
+// FuzzData holds the reader of message data against a plain search for the first CRLF.CRLF, for several sizes of
+// buffer.
+func FuzzData(f *testing.F) {
+	for _, s := range []string{
+		".\r\n", "a\r\n.\r\n", "a\n.\r\n\r\n.\r\n", "..\r\n.\r\n", ".\r.\r\n\r\n.\r\nQUIT\r\n", "\r\n..\r\n.a\r\n.\r\n",
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, wire []byte) {
+		end := strings.Index("\r\n"+string(wire), "\r\n.\r\n")
+		for _, size := range []int{16, 17, 64, 32 << 10} {
+			message, rest, raw, err := readAll(wire, size)
+			if end < 0 {
+				if err == nil {
+					t.Fatalf("size %d: %q ended in %q", size, wire, message)
+				}
+				continue
+			}
+			stuffed := string(wire[:end])
+			want := strings.ReplaceAll("\r\n"+stuffed, "\r\n.", "\r\n")[2:]
+			if err != nil || string(message) != want || string(raw) != stuffed+".\r\n" ||
+				string(rest) != string(wire[end+3:]) {
+				t.Fatalf("size %d: %q gave %q (want %q), rest %q, %v", size, wire, message, want, rest, err)
+			}
+		}
+	})
+}
+
+// FuzzPath holds that a path taken from MAIL or RCPT is what stands between its brackets.
+func FuzzPath(f *testing.F) {
+	for _, s := range []string{"FROM:<>", `FROM:<"a> b"@x> SIZE=1`, "from:<a@b>X", "FROM:<a", `FROM:<"\">"@x>`} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, arg string) {
+		addr, params, err := parsePath(arg, "FROM:")
+		if err != nil {
+			return
+		}
+		back := "FROM:<" + addr + ">"
+		for _, p := range params {
+			if strings.ContainsAny(p, " \t") {
+				t.Fatalf("parameter %q", p)
+			}
+		}
+		if !strings.HasPrefix(strings.ToUpper(arg[:5])+arg[5:], back) {
+			t.Fatalf("%q gave %q", arg, addr)
+		}
+	})
+}
