@@ -42,9 +42,9 @@ type Server struct {
 	rules   []rule // later ones first
 	queries []Query
 	faults  []string
-	udp     *net.UDPConn // nil: refused
+	udp     *net.UDPConn
 	tcp     *net.TCPListener
-	refused map[Transport]*loopback.Reservation
+	held    map[Transport]*loopback.Reservation // what takes the place of a transport
 	conns   map[*net.TCPConn]struct{}
 	nconns  int
 }
@@ -80,7 +80,7 @@ func StartServer(o Options) (*Server, error) {
 	s := &Server{
 		addr: loopback.AddrPort(tcp.Addr()), closed: make(chan struct{}), changed: make(chan struct{}),
 		zone: o.Zone, udp: udp, tcp: tcp,
-		refused: map[Transport]*loopback.Reservation{}, conns: map[*net.TCPConn]struct{}{},
+		held: map[Transport]*loopback.Reservation{}, conns: map[*net.TCPConn]struct{}{},
 	}
 	s.running.Go(func() { s.serveUDP(udp) })
 	s.running.Go(func() { s.serveTCP(tcp) })
@@ -195,7 +195,7 @@ func (s *Server) Close() error {
 		if s.tcp != nil {
 			_ = s.tcp.Close()
 		}
-		for _, r := range s.refused {
+		for _, r := range s.held {
 			r.Release()
 		}
 		for c := range s.conns {

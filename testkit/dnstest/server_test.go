@@ -274,6 +274,31 @@ func TestRefuseAndAccept(t *testing.T) {
 	}
 }
 
+func TestIgnoreAndAccept(t *testing.T) {
+	t.Parallel()
+	s := Start(t, zone)
+	q := query("example.test", dns.TypeMX)
+	for _, tr := range []Transport{UDP, TCP} {
+		if err := s.Refuse(tr); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Ignore(tr); err != nil {
+			t.Fatal(err)
+		}
+		var timeout net.Error
+		if _, err := try(s, tr, q, 50*time.Millisecond); !errors.As(err, &timeout) || !timeout.Timeout() {
+			t.Errorf("%s: %v, want a timeout", tr, err)
+		}
+		if err := s.Accept(tr); err != nil {
+			t.Fatal(err)
+		}
+		ask(t, s, tr, q)
+	}
+	if n := len(s.Queries(Match{})); n != 2 {
+		t.Errorf("%d queries were seen", n)
+	}
+}
+
 func TestRefuseTCPResetsOpenConnections(t *testing.T) {
 	t.Parallel()
 	s := Start(t, zone)

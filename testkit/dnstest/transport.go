@@ -5,8 +5,10 @@ package dnstest
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/postrider/postrider/testkit/internal/loopback"
@@ -107,14 +109,33 @@ func (s *Server) awaitReset(c *net.TCPConn) {
 // Refuse makes a transport refuse: TCP connections are answered with RST, UDP datagrams with an ICMP port
 // unreachable message. Open TCP connections are reset. Nobody else can take the port meanwhile.
 func (s *Server) Refuse(tr Transport) error {
+	if tr == TCP {
+		return s.shut(tr, loopback.RefuseTCP)
+	}
+	return s.shut(tr, loopback.RefuseUDP)
+}
+
+// Ignore makes a transport swallow everything before it is seen: TCP connection attempts get no answer (on Linux;
+// elsewhere an error wraps errors.ErrUnsupported), UDP datagrams neither answer nor error. Open TCP connections are
+// reset. Queries are not counted.
+func (s *Server) Ignore(tr Transport) error {
+	if tr == TCP {
+		return s.shut(tr, loopback.IgnoreTCP)
+	}
+	return s.shut(tr, loopback.IgnoreUDP)
+}
+
+// shut ends the service of a transport and lets hold take its port.
+func (s *Server) shut(tr Transport, hold func(netip.AddrPort) (*loopback.Reservation, error)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.refused[tr] != nil || s.isClosed() {
+	if s.isClosed() {
 		return nil
 	}
-	hold := loopback.RefuseUDP
-	if tr == TCP {
-		hold = loopback.RefuseTCP
+	if r := s.held[tr]; r != nil {
+		r.Release()
+		delete(s.held, tr)
+	} else if tr == TCP {
 		_ = s.tcp.Close()
 		for c := range s.conns {
 			_ = c.SetLinger(0)
@@ -125,22 +146,22 @@ func (s *Server) Refuse(tr Transport) error {
 	}
 	r, err := hold(s.addr)
 	if err != nil {
-		return err
+		return fmt.Errorf("dnstest: %w", err)
 	}
-	s.refused[tr] = r
+	s.held[tr] = r
 	return nil
 }
 
-// Accept ends what Refuse began; the port is the same.
+// Accept ends what Refuse or Ignore began; the port is the same.
 func (s *Server) Accept(tr Transport) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := s.refused[tr]
+	r := s.held[tr]
 	if r == nil || s.isClosed() {
 		return nil
 	}
 	r.Release()
-	delete(s.refused, tr)
+	delete(s.held, tr)
 	if tr == UDP {
 		u, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(s.addr))
 		if err != nil {

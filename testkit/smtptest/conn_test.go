@@ -483,3 +483,13 @@ func TestRefuseAddress(t *testing.T) {
 		t.Errorf("dial: %v", err)
 	}
 }
+
+func TestBlackHole(t *testing.T) {
+	t.Parallel()
+	l := SharedPort(t, "127.0.0.2")[0]
+	addr := BlackHole(t, mustAddr(t, fmt.Sprintf("127.0.0.4:%d", Port(l))))
+	_, err := net.DialTimeout("tcp", addr.String(), 50*time.Millisecond)
+	if closeKind(err) != ClosedLimit {
+		t.Errorf("dial: %v, want a timeout", err)
+	}
+}

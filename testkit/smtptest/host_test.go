@@ -403,12 +403,11 @@ func TestHostViolations(t *testing.T) {
 			h := NewHost(t, tc.opts)
 			c := dial(t, h.Addr())
 			c.want("220")
-			first, rest, more := strings.Cut(tc.send, "\r\n")
-			c.send(first + "\r\n")
-			if more && strings.HasPrefix(first, "EHLO c") {
-				c.want("250")
+			rest, hello := strings.CutPrefix(tc.send, "EHLO c\r\n")
+			if hello {
+				c.cmd("EHLO c", "250")
 			}
-			c.send(rest)
+			c.send(rest) // in one write
 			_ = c.conn.(*net.TCPConn).CloseWrite()
 			_, _ = io.Copy(io.Discard, c.br)
 			_ = c.conn.Close()

@@ -45,6 +45,19 @@ func Refuse(tb testing.TB, addr netip.AddrPort) netip.AddrPort {
 	return r.Addr
 }
 
+// BlackHole holds an address and port on which connection attempts get no answer, so that a dial ends by its own
+// time limit. With port 0 the kernel chooses one. It gives the address held, until the end of the test. It is known
+// for Linux only and fails the test elsewhere.
+func BlackHole(tb testing.TB, addr netip.AddrPort) netip.AddrPort {
+	tb.Helper()
+	r, err := loopback.IgnoreTCP(addr)
+	if err != nil {
+		tb.Fatalf("smtptest: %v", err)
+	}
+	tb.Cleanup(r.Release)
+	return r.Addr
+}
+
 // RefuseAt is Refuse without a test: the caller calls release.
 func RefuseAt(addr netip.AddrPort) (held netip.AddrPort, release func(), err error) {
 	r, err := loopback.RefuseTCP(addr)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"syscall"
 	"testing"
 	"time"
@@ -112,5 +113,45 @@ func TestRefuseUDP(t *testing.T) {
 	if u, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(r.Addr)); err == nil {
 		_ = u.Close()
 		t.Error("the reserved UDP port could be taken by another")
+	}
+}
+
+func TestIgnore(t *testing.T) {
+	r, err := IgnoreTCP(netip.MustParseAddrPort("127.0.0.3:0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Release()
+	for range 3 {
+		c, err := net.DialTimeout("tcp", r.Addr.String(), 50*time.Millisecond)
+		var timeout net.Error
+		if !errors.As(err, &timeout) || !timeout.Timeout() {
+			t.Errorf("dial: %v, want a timeout", err)
+		}
+		if c != nil {
+			_ = c.Close()
+		}
+	}
+	r.Release()
+	if _, err := net.Dial("tcp", r.Addr.String()); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("dial after Release: %v", err)
+	}
+
+	u, err := IgnoreUDP(netip.MustParseAddrPort("[::1]:0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer u.Release()
+	c, err := net.Dial("udp", u.Addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("read: %v, want a timeout", err)
 	}
 }

@@ -12,14 +12,15 @@ import (
 	"syscall"
 )
 
-// Reservation is a port that is taken, so that nobody else gets it, and that refuses: a TCP connection is answered
-// with RST, a UDP datagram with an ICMP port unreachable message.
+// Reservation is a port that is taken, so that nobody else gets it, and on which nobody serves: it refuses (a TCP
+// connection is answered with RST, a UDP datagram with an ICMP port unreachable message), or ignores.
 type Reservation struct {
 	// Addr is the address and port held.
 	Addr netip.AddrPort
 
 	once sync.Once
 	fd   int
+	more []int // further sockets that belong to it
 }
 
 // RefuseTCP binds a TCP socket to addr and does not listen on it. With port 0 the kernel chooses the port.
@@ -43,16 +44,16 @@ func RefuseUDP(addr netip.AddrPort) (*Reservation, error) {
 
 // Release gives the port back. It may be called more than once.
 func (r *Reservation) Release() {
-	r.once.Do(func() { _ = syscall.Close(r.fd) })
+	r.once.Do(func() {
+		for _, fd := range append(r.more, r.fd) {
+			_ = syscall.Close(fd)
+		}
+	})
 }
 
 func reserve(addr netip.AddrPort, kind int) (*Reservation, error) {
-	family := syscall.AF_INET
-	if addr.Addr().Is6() {
-		family = syscall.AF_INET6
-	}
 	syscall.ForkLock.RLock()
-	fd, err := syscall.Socket(family, kind, 0)
+	fd, err := syscall.Socket(family(addr), kind, 0)
 	if err == nil {
 		syscall.CloseOnExec(fd)
 	}
@@ -78,6 +79,18 @@ func reserve(addr netip.AddrPort, kind int) (*Reservation, error) {
 		return nil, fmt.Errorf("loopback: reserve %s: %w", addr, err)
 	}
 	return r, nil
+}
+
+// IgnoreUDP makes addr take datagrams and never answer. With port 0 the kernel chooses the port.
+func IgnoreUDP(addr netip.AddrPort) (*Reservation, error) {
+	return reserve(addr, syscall.SOCK_DGRAM)
+}
+
+func family(addr netip.AddrPort) int {
+	if addr.Addr().Is6() {
+		return syscall.AF_INET6
+	}
+	return syscall.AF_INET
 }
 
 func bound(fd int) (netip.AddrPort, error) {
