@@ -9,16 +9,17 @@ import (
 )
 
 // finalRecipient is an address with its type (RFC 3464, section 2.3.2). One that is not ASCII has the type utf-8
-// (RFC 6533, section 3): as it is where the part may hold UTF-8, in its seven-bit form elsewhere (rule D-13).
+// (RFC 6533, section 3): as it is where the part may hold UTF-8, in its seven-bit form elsewhere (rule D-13). The field
+// must be there, so what no line could hold is cut; an address the gateway took (256 octets) always fits.
 func finalRecipient(address string, global bool) string {
+	typed := "utf-8; " + address
 	switch {
 	case isASCII([]byte(address)):
-		return "rfc822; " + address
-	case global:
-		return "utf-8; " + address
-	default:
-		return "utf-8; " + sevenBit(address)
+		typed = "rfc822; " + address
+	case !global:
+		typed = "utf-8; " + sevenBit(address)
 	}
+	return prefixOctets(typed, maxLineLength-len("Final-Recipient: "))
 }
 
 // originalRecipient is ORCPT as it was given, decoded, type kept (RFC 3464, section 2.3.1), and "" when none was given.

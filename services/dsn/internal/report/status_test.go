@@ -232,3 +232,16 @@ func TestD12_AnAddressIsNeverCut(t *testing.T) {
 		t.Errorf("Original-Recipient of %d octets; it does not fit a line and must be absent", len(got))
 	}
 }
+
+func TestD10_FinalRecipientIsAlwaysThere(t *testing.T) {
+	longest := strings.Repeat("\u00fc", 32) + "@" + strings.Repeat("\u00fc", 94) + "x"
+	for name, address := range map[string]string{
+		"longest the gateway takes": longest, "longer": strings.Repeat("\u00fc", 300), "empty": "",
+	} {
+		_, p := compose(t, input(refused(address)))
+		got := p.status[1].get(t, "Final-Recipient")
+		if got == "" || name == "longest the gateway takes" && got != "utf-8; "+sevenBit(longest) {
+			t.Errorf("%s: Final-Recipient: %q", name, got)
+		}
+	}
+}
