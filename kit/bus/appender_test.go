@@ -309,7 +309,7 @@ func TestCallerThatGoesAwayTakesItsRecordsBack(t *testing.T) {
 func TestFullStreamIsTyped(t *testing.T) {
 	t.Parallel()
 	ts := startServer(t, func(o *server.Options) { o.JetStreamMaxStore = 4 << 20 })
-	js := ts.client(ts.addr())
+	js := client(t, ts)
 	if err := Ensure(testContext(t), js, Layout{Partitions: 1, RetryMinutes: []int{0}, MaxStore: 4 << 20}); err != nil {
 		t.Fatal(err)
 	}
@@ -338,7 +338,7 @@ func TestFullStreamIsTyped(t *testing.T) {
 func TestSettlingWaitsForRoom(t *testing.T) {
 	t.Parallel()
 	ts := startServer(t, func(o *server.Options) { o.JetStreamMaxStore = 4 << 20 })
-	js := ts.client(ts.addr())
+	js := client(t, ts)
 	if err := Ensure(testContext(t), js, Layout{Partitions: 1, RetryMinutes: []int{0}}); err != nil {
 		t.Fatal(err)
 	}
@@ -383,7 +383,7 @@ func TestServerAwayThenBack(t *testing.T) {
 	forever := newAppender(t, js, AppenderOptions{
 		Subjects: []string{RetrySubject(0, 0)}, PublishTimeout: 100 * time.Millisecond, RetryFor: Forever,
 	})
-	ts.stop()
+	ts.Stop()
 	var unavailable *UnavailableError
 	if _, err := a.Append(testContext(t), []Frame{mailFrame(t, "refused")}); !errors.As(err, &unavailable) {
 		t.Errorf("got %v, want an UnavailableError", err)
@@ -392,7 +392,7 @@ func TestServerAwayThenBack(t *testing.T) {
 	if err := forever.Enqueue([]Frame{mailFrame(t, "kept")}, func(_ Position, err error) { done <- err }); err != nil {
 		t.Fatal(err)
 	}
-	ts.start()
+	ts.StartAgain()
 	if err := <-done; err != nil {
 		t.Errorf("the appender that never gives up: %v", err)
 	}
@@ -409,7 +409,7 @@ func TestCloseGivesUpWithItsContext(t *testing.T) {
 	t.Parallel()
 	ts, js := startBus(t)
 	a := newAppender(t, js, AppenderOptions{Subjects: []string{MailSubject(0)}, RetryFor: Forever})
-	ts.stop()
+	ts.Stop()
 	var got atomic.Pointer[error]
 	if err := a.Enqueue([]Frame{mailFrame(t, "m")}, func(_ Position, err error) { got.Store(&err) }); err != nil {
 		t.Fatal(err)

@@ -16,7 +16,7 @@ import (
 func TestEnsureCreatesTheFinalForm(t *testing.T) {
 	t.Parallel()
 	ts := startServer(t)
-	js, ctx := ts.client(ts.addr()), testContext(t)
+	js, ctx := ts.JetStream(), testContext(t)
 	layout := Layout{Partitions: 2, Replicas: 1, MaxStore: 1 << 30}
 	if err := Ensure(ctx, js, layout); err != nil {
 		t.Fatal(err)
@@ -59,7 +59,7 @@ func TestEnsureByManyAtOnce(t *testing.T) {
 	ctx := testContext(t)
 	var wg sync.WaitGroup
 	for range 4 {
-		js := ts.client(ts.addr())
+		js := client(t, ts)
 		wg.Go(func() {
 			if err := Ensure(ctx, js, Layout{Partitions: 1, RetryMinutes: []int{0}}); err != nil {
 				t.Error(err)
@@ -72,7 +72,7 @@ func TestEnsureByManyAtOnce(t *testing.T) {
 func TestEnsureRefusesAnotherForm(t *testing.T) {
 	t.Parallel()
 	ts := startServer(t)
-	js, ctx := ts.client(ts.addr()), testContext(t)
+	js, ctx := ts.JetStream(), testContext(t)
 	layout := Layout{Partitions: 1, RetryMinutes: []int{0}}
 	good := layout.stream(StreamMail, "mail.*")
 	for _, c := range []struct {
@@ -132,7 +132,7 @@ func TestEnsureChangesTheSizeLimitOnly(t *testing.T) {
 func TestEnsureRefusesASmallMaxPayload(t *testing.T) {
 	t.Parallel()
 	ts := startServer(t, func(o *server.Options) { o.MaxPayload = 1 << 20 })
-	err := Ensure(testContext(t), ts.client(ts.addr()), Layout{Partitions: 1})
+	err := Ensure(testContext(t), ts.JetStream(), Layout{Partitions: 1})
 	var mismatch *MismatchError
 	if !errors.As(err, &mismatch) || mismatch.Field != "max_payload" || mismatch.Have != "1048576" {
 		t.Errorf("got %v, want a MismatchError for max_payload", err)
