@@ -5,6 +5,7 @@ package mailaddr
 import (
 	"net/netip"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 )
@@ -52,6 +53,10 @@ func ToASCII(domain string) (string, error) {
 	if !isASCII(domain) || strings.HasPrefix(ascii, "xn--") || strings.Contains(ascii, ".xn--") {
 		if len(domain) > 4*MaxDomain {
 			return "", fault(ReasonDomain, "domain is longer than 255 octets")
+		}
+		// The mapping would let bytes that are not UTF-8 pass as U+FFFD, which names nothing.
+		if strings.ContainsRune(domain, utf8.RuneError) {
+			return "", fault(ReasonDomain, "domain is not UTF-8")
 		}
 		profile := idna.New(idna.MapForLookup(), idna.BidiRule(), idna.Transitional(false),
 			idna.StrictDomainName(false), idna.CheckHyphens(false))
