@@ -13,6 +13,8 @@ require (
 	github.com/postrider/postrider/testkit v0.0.0
 )
 
+require github.com/emersion/go-message v0.18.2 // indirect
+
 replace github.com/postrider/postrider/proto => ../proto
 
 replace github.com/postrider/postrider/kit => ../kit

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package embeddednats_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/postrider/postrider/cmd/postrider/internal/embeddednats"
+)
+
+func start(t *testing.T, dir string) *embeddednats.Server {
+	t.Helper()
+	s, err := embeddednats.Start(embeddednats.Options{Dir: dir, MaxStore: 64 << 20, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestStoredMessagesSurviveARestart(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	ctx := t.Context()
+
+	first := start(t, dir)
+	nc, err := first.Connect("test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(ctx, "s", []byte("kept")); err != nil {
+		t.Fatal(err)
+	}
+	nc.Close()
+	if err := first.Stop(ctx); err != nil {
+		t.Fatal(err)
+	}
+
+	second := start(t, dir)
+	defer second.Stop(context.Background())
+	nc, err = second.Connect("test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if js, err = jetstream.New(nc); err != nil {
+		t.Fatal(err)
+	}
+	stream, err := js.Stream(ctx, "S")
+	if err != nil {
+		t.Fatal(err)
+	}
+	msg, err := stream.GetMsg(ctx, 1)
+	if err != nil || string(msg.Data) != "kept" {
+		t.Fatalf("got %v, %v", msg, err)
+	}
+}
+
+func TestDirectoryBelongsToOneProcess(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := start(t, dir)
+	_, err := embeddednats.Start(embeddednats.Options{Dir: dir, MaxStore: 64 << 20, Log: slog.New(slog.DiscardHandler)})
+	if !errors.Is(err, embeddednats.ErrInUse) {
+		t.Fatalf("second start: %v, want ErrInUse", err)
+	}
+	if err := s.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	again := start(t, dir)
+	if err := again.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestStoreOfAClusterMemberIsRefused(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "jetstream", "$SYS", "_js_", "_meta_"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	_, err := embeddednats.Start(embeddednats.Options{Dir: dir, MaxStore: 64 << 20, Log: slog.New(slog.DiscardHandler)})
+	if !errors.Is(err, embeddednats.ErrClusterStore) {
+		t.Fatalf("start: %v, want ErrClusterStore", err)
+	}
+}
+
+func TestUnusableDirectoryIsAnError(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := embeddednats.Start(embeddednats.Options{Dir: file, MaxStore: 1 << 20, Log: slog.New(slog.DiscardHandler)}); err == nil {
+		t.Fatal("a file was taken for a directory")
+	}
+}
