@@ -35,6 +35,7 @@ type stream struct {
 	next      uint64     // first sequence not yet read
 	unsettled *list.List // of *Segment, in order of sequence
 	held      int
+	bytes     int64
 	cost      int64 // what all segments read so far would take in a ledger
 }
 
@@ -115,8 +116,10 @@ func (t *Tracker) Read(name string, sequence uint64, records, open int, bytes in
 	}
 	g.inOldest = t.oldest.PushBack(g)
 	s.held += open
+	s.bytes += bytes
 	t.held += open
 	t.bytes += bytes
+	t.window = max(t.window, t.held)
 	return g
 }
 
@@ -134,6 +137,7 @@ func (t *Tracker) Settled(g *Segment) bool {
 	}
 	s.unsettled.Remove(g.inStream)
 	t.oldest.Remove(g.inOldest)
+	s.bytes -= g.bytes
 	t.bytes -= g.bytes
 	if g.past {
 		t.pastHeld--
@@ -172,8 +176,11 @@ func (t *Tracker) Floor(name string) uint64 {
 // Held returns how many records were read and are not settled, and the bytes their segments take.
 func (t *Tracker) Held() (records int, bytes int64) { return t.held, t.bytes }
 
-// HeldOf returns how many records of one stream were read and are not settled.
-func (t *Tracker) HeldOf(name string) int { return t.reading[name].held }
+// HeldOf returns the same of one stream.
+func (t *Tracker) HeldOf(name string) (records int, bytes int64) {
+	s := t.reading[name]
+	return s.held, s.bytes
+}
 
 // Oldest returns when the oldest segment with an open record was read; ok is false when there is none.
 func (t *Tracker) Oldest() (at time.Time, ok bool) {
@@ -183,9 +190,6 @@ func (t *Tracker) Oldest() (at time.Time, ok bool) {
 	}
 	return front.Value.(*Segment).readAt, true
 }
-
-// Window returns the number of records held at most.
-func (t *Tracker) Window() int { return t.window }
 
 // Span returns about how many bytes the ledger of an owner would take that took over now: every segment between a
 // floor and what was read last may need an entry.

@@ -77,8 +77,8 @@ func TestHeldCountsRecordsAndSegmentBytes(t *testing.T) {
 	if records, bytes := k.Held(); records != 3 || bytes != 50 {
 		t.Errorf("a segment's bytes are free before its last record: %d records, %d bytes", records, bytes)
 	}
-	if got := k.HeldOf("MAIL"); got != 2 {
-		t.Errorf("%d held of MAIL", got)
+	if records, bytes := k.HeldOf("MAIL"); records != 2 || bytes != 30 {
+		t.Errorf("of MAIL %d records, %d bytes", records, bytes)
 	}
 }
 
