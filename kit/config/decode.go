@@ -142,19 +142,32 @@ func (d *decoder) leaf(node *yaml.Node, v reflect.Value, path string) {
 		return
 	}
 	fresh := reflect.New(v.Type())
-	if err := node.Decode(fresh.Interface()); err != nil {
-		d.fault(node, path, leafProblem(err, node, v.Type()))
-		return
+	err := node.Decode(fresh.Interface())
+	switch {
+	case err != nil && readsItself(v.Type()):
+		d.fault(node, path, err.Error())
+	case err != nil || !fits(node.Tag, v.Kind()):
+		d.fault(node, path, fmt.Sprintf("must be %s, not %q", kindWord(v.Type()), node.Value))
+	default:
+		v.Set(fresh.Elem())
 	}
-	v.Set(fresh.Elem())
 }
 
-// leafProblem turns a decoding error into the end of a sentence without Go type names.
-func leafProblem(err error, node *yaml.Node, t reflect.Type) string {
-	if readsItself(t) {
-		return err.Error()
+// fits reports whether a scalar is of the kind of its field as it stands: the YAML library would cut 1.5 to 1 for a whole
+// number and read yes as true.
+func fits(tag string, kind reflect.Kind) bool {
+	switch kind {
+	case reflect.Bool:
+		return tag == "!!bool"
+	case reflect.Float32, reflect.Float64:
+		return tag == "!!float" || tag == "!!int"
+	case reflect.String:
+		return tag != "!!binary"
+	case reflect.Struct:
+		return true
+	default:
+		return tag == "!!int" || tag == "!!str" // !!str: a type that reads itself, such as Duration
 	}
-	return fmt.Sprintf("must be %s, not %q", kindWord(t), node.Value)
 }
 
 func kindWord(t reflect.Type) string {
