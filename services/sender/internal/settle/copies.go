@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package settle
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
+	"github.com/postrider/postrider/services/sender/internal/due"
+	"github.com/postrider/postrider/services/sender/internal/ledger"
+)
+
+// Reasons a record is copied for, as they stand in QueuedMail.moved_for.
+const (
+	ForRetry = "retry" // its outcome leaves recipients
+	ForWait  = "wait"  // it waits longer than one stream lets it
+	ForSpill = "spill" // its lane is too full
+	ForHold  = "hold"  // it is set aside
+)
+
+// kept is how many of the first and of the last attempts a record remembers.
+const kept = 5
+
+// Retry returns the record that carries on the recipients an outcome has deferred: only those, with their counters
+// after the attempt, and with the attempt in its history.
+func Retry(mail *eventv1.QueuedMail, at ledger.Place, o *eventv1.Outcome, w due.Wait) *eventv1.QueuedMail {
+	next := Copy(mail, at, ForRetry, w)
+	next.Attempt++
+	next.History = remember(next.GetHistory(), o.GetAttempt())
+	next.Envelope.Recipients = nil
+	for _, r := range o.GetResults() {
+		if r.GetState() != eventv1.RecipientState_RECIPIENT_STATE_DEFERRED {
+			continue
+		}
+		next.Envelope.Recipients = append(next.Envelope.Recipients, r.GetRecipient())
+		next.PossibleDuplicate = next.PossibleDuplicate || r.GetPossibleDuplicate()
+	}
+	return next
+}
+
+// Copy returns the record as it is appended to another stream, one hop further. No attempt is counted.
+func Copy(mail *eventv1.QueuedMail, at ledger.Place, why string, w due.Wait) *eventv1.QueuedMail {
+	next := proto.CloneOf(mail)
+	next.Hop++
+	next.Source = at.Source()
+	next.MovedFor = why
+	next.Pause = nil
+	if w.Pause != time.Duration(w.Minutes)*time.Minute {
+		next.Pause = durationpb.New(w.Pause)
+	}
+	return next
+}
+
+// remember adds an attempt to a history that keeps the first and the last few.
+func remember(h *eventv1.History, a *eventv1.Attempt) *eventv1.History {
+	next := &eventv1.History{First: h.GetFirst(), Last: h.GetLast(), Attempts: h.GetAttempts() + 1}
+	if a == nil {
+		return next
+	}
+	if len(next.First) < kept && len(next.Last) == 0 {
+		next.First = append(next.First[:len(next.First):len(next.First)], a)
+		return next
+	}
+	next.Last = append(next.Last[:len(next.Last):len(next.Last)], a)
+	next.Last = next.Last[max(0, len(next.Last)-kept):]
+	return next
+}
