@@ -143,11 +143,12 @@ func Garbage(x *Exchange) {
 // CutFrame announces a whole message over TCP, sends half of it, and closes. Over UDP it sends half a message.
 func CutFrame(x *Exchange) {
 	b, err := x.pack(x.Reply)
-	if err != nil {
+	switch {
+	case err != nil:
 		x.srv.fault("pack an answer: %v", err)
-	} else if x.tcp != nil {
+	case x.tcp != nil:
 		x.SendStream(append([]byte{byte(len(b) >> 8), byte(len(b))}, b[:len(b)/2]...))
-	} else {
+	default:
 		x.SendRaw(b[:len(b)/2])
 	}
 	x.Close()

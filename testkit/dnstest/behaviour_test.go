@@ -315,8 +315,10 @@ func TestLatestRuleWins(t *testing.T) {
 		name string
 		want int
 	}{
-		{UDP, "example.test", dns.RcodeRefused}, {TCP, "example.test", dns.RcodeRefused},
-		{UDP, "null.example.test", dns.RcodeServerFailure}, {TCP, "null.example.test", dns.RcodeSuccess},
+		{UDP, "example.test", dns.RcodeRefused},
+		{TCP, "example.test", dns.RcodeRefused},
+		{UDP, "null.example.test", dns.RcodeServerFailure},
+		{TCP, "null.example.test", dns.RcodeSuccess},
 	} {
 		if got := rcode(tc.tr, tc.name); got != tc.want {
 			t.Errorf("%s %s: %d, want %d", tc.tr, tc.name, got, tc.want)

@@ -114,8 +114,8 @@ func (x *Exchange) SendFromElsewhere(m *dns.Msg) {
 		x.srv.fault("another source port: %v", err)
 		return
 	}
-	defer other.Close()
 	_, _ = other.WriteToUDPAddrPort(b, x.peer)
+	_ = other.Close()
 }
 
 // pack makes the wire form, truncated to what the client takes over UDP (RFC 2181, section 9).

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -87,31 +88,45 @@ func TestHonestAnswers(t *testing.T) {
 		answer string
 		ns     string
 	}{
-		{"example.test", dns.TypeMX, dns.RcodeSuccess,
-			"example.test. 60 IN MX 10 mx1.example.test.; example.test. 60 IN MX 20 mx2.example.test.", ""},
-		{"EXAMPLE.test", dns.TypeMX, dns.RcodeSuccess,
-			"example.test. 60 IN MX 10 mx1.example.test.; example.test. 60 IN MX 20 mx2.example.test.", ""},
+		{
+			"example.test", dns.TypeMX, dns.RcodeSuccess,
+			"example.test. 60 IN MX 10 mx1.example.test.; example.test. 60 IN MX 20 mx2.example.test.", "",
+		},
+		{
+			"EXAMPLE.test", dns.TypeMX, dns.RcodeSuccess,
+			"example.test. 60 IN MX 10 mx1.example.test.; example.test. 60 IN MX 20 mx2.example.test.", "",
+		},
 		{"example.test", dns.TypeA, dns.RcodeSuccess, "", soa},
 		{"mx1.example.test", dns.TypeAAAA, dns.RcodeSuccess, "mx1.example.test. 60 IN AAAA ::1", ""},
 		{"nowhere.example.test", dns.TypeA, dns.RcodeNameError, "", soa},
 		{"sub.example.test", dns.TypeMX, dns.RcodeSuccess, "", soa}, // an empty non-terminal exists
 		{"a.mx1.example.test", dns.TypeA, dns.RcodeNameError, "", soa},
-		{"chain.example.test", dns.TypeMX, dns.RcodeSuccess,
+		{
+			"chain.example.test", dns.TypeMX, dns.RcodeSuccess,
 			"chain.example.test. 60 IN CNAME alias.example.test.; alias.example.test. 60 IN CNAME example.test.; " +
-				"example.test. 60 IN MX 10 mx1.example.test.; example.test. 60 IN MX 20 mx2.example.test.", ""},
+				"example.test. 60 IN MX 10 mx1.example.test.; example.test. 60 IN MX 20 mx2.example.test.", "",
+		},
 		{"alias.example.test", dns.TypeCNAME, dns.RcodeSuccess, "alias.example.test. 60 IN CNAME example.test.", ""},
 		{"alias.example.test", dns.TypeA, dns.RcodeSuccess, "alias.example.test. 60 IN CNAME example.test.", soa},
-		{"dangling.example.test", dns.TypeA, dns.RcodeNameError,
-			"dangling.example.test. 60 IN CNAME nowhere.example.test.", soa},
-		{"loop.example.test", dns.TypeA, dns.RcodeSuccess,
-			"loop.example.test. 60 IN CNAME pool.example.test.; pool.example.test. 60 IN CNAME loop.example.test.", ""},
+		{
+			"dangling.example.test", dns.TypeA, dns.RcodeNameError,
+			"dangling.example.test. 60 IN CNAME nowhere.example.test.", soa,
+		},
+		{
+			"loop.example.test", dns.TypeA, dns.RcodeSuccess,
+			"loop.example.test. 60 IN CNAME pool.example.test.; pool.example.test. 60 IN CNAME loop.example.test.", "",
+		},
 		{"x.wild.example.test", dns.TypeA, dns.RcodeSuccess, "x.wild.example.test. 60 IN A 127.0.0.9", ""},
 		{"x.wild.example.test", dns.TypeMX, dns.RcodeSuccess, "", soa},
 		{"null.example.test", dns.TypeMX, dns.RcodeSuccess, "null.example.test. 60 IN MX 0 .", ""},
-		{"other.test", dns.TypeMX, dns.RcodeSuccess, "",
-			"test. 60 IN SOA ns.test. hostmaster.test. 1 3600 600 86400 60"},
-		{"nothing.invalid", dns.TypeA, dns.RcodeNameError, "",
-			"invalid. 60 IN SOA ns.invalid. hostmaster.invalid. 1 3600 600 86400 60"},
+		{
+			"other.test", dns.TypeMX, dns.RcodeSuccess, "",
+			"test. 60 IN SOA ns.test. hostmaster.test. 1 3600 600 86400 60",
+		},
+		{
+			"nothing.invalid", dns.TypeA, dns.RcodeNameError, "",
+			"invalid. 60 IN SOA ns.invalid. hostmaster.invalid. 1 3600 600 86400 60",
+		},
 	} {
 		for _, tr := range []Transport{UDP, TCP} {
 			r := ask(t, s, tr, query(tc.name, tc.typ))
@@ -138,6 +153,26 @@ func TestEmptyZone(t *testing.T) {
 	defer s.Close()
 	if r := ask(t, s, UDP, query("a.b.c", dns.TypeA)); r.Rcode != dns.RcodeNameError {
 		t.Errorf("rcode %d", r.Rcode)
+	}
+}
+
+func TestIPv6(t *testing.T) {
+	t.Parallel()
+	s, err := StartServer(Options{Addr: netip.MustParseAddrPort("[::1]:0"), Zone: Parse(t, zone)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, tr := range []Transport{UDP, TCP} {
+		if r := ask(t, s, tr, query("example.test", dns.TypeMX)); len(r.Answer) != 2 {
+			t.Errorf("%s: %v", tr, r)
+		}
+		if err := s.Refuse(tr); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := try(s, tr, query("example.test", dns.TypeMX), patience); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("%s refused: %v", tr, err)
+		}
 	}
 }
 

@@ -204,8 +204,13 @@ func TestNamed(t *testing.T) {
 		match func(Span) bool
 		want  bool
 	}{
-		{Named("a"), true}, {Named("b"), false}, {Named("a", "n", 1), true}, {Named("a", "n", int64(1)), true},
-		{Named("a", "n", 2), false}, {Named("a", "k", []any{"x"}), true}, {Named("a", "missing", nil), false},
+		{Named("a"), true},
+		{Named("b"), false},
+		{Named("a", "n", 1), true},
+		{Named("a", "n", int64(1)), true},
+		{Named("a", "n", 2), false},
+		{Named("a", "k", []any{"x"}), true},
+		{Named("a", "missing", nil), false},
 	} {
 		if tc.match(sp) != tc.want {
 			t.Errorf("matched is not %v", tc.want)

@@ -5,6 +5,7 @@
 package smtptest
 
 import (
+	"errors"
 	"net"
 	"syscall"
 )
@@ -20,7 +21,7 @@ func awaitPeer(c *net.TCPConn) CloseKind {
 	err = raw.Read(func(fd uintptr) bool {
 		var one [1]byte
 		n, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		if n > 0 || err == syscall.EAGAIN {
+		if n > 0 || errors.Is(err, syscall.EAGAIN) {
 			return false // wait for the next event
 		}
 		ended = err // nil: end of file

@@ -3,7 +3,6 @@
 package smtptest
 
 import (
-	"bytes"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -402,94 +401,5 @@ func TestServerCloseEndsConversations(t *testing.T) {
 	}
 	if _, err := net.Dial("tcp", s.Addr().String()); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("after Close: %v", err)
-	}
-}
-
-func TestReplyText(t *testing.T) {
-	t.Parallel()
-	for want, got := range map[string]string{
-		"250\r\n": Reply(250), "250 a\r\n": Reply(250, "a"), "250-a\r\n250-b\r\n250 c\r\n": Reply(250, "a", "b", "c"),
-	} {
-		if got != want {
-			t.Errorf("%q, want %q", got, want)
-		}
-	}
-}
-
-func TestLongLines(t *testing.T) {
-	t.Parallel()
-	long := strings.Repeat("x", 70<<10)
-	h := NewHost(t, HostOptions{})
-	c := dial(t, h.Addr())
-	c.want("220")
-	c.cmd("NOOP "+long[:60<<10], "250")
-	c.send(long)
-	c.want("421 4.5.2")
-	_, _ = io.Copy(io.Discard, c.br)
-	if v := h.ForgiveViolations(); len(v) != 1 || !strings.Contains(v[0], "64 KiB") {
-		t.Errorf("violations %q", v)
-	}
-}
-
-// TestDataReaderParts feeds data in all positions of a small buffer: the final dot must be found in each.
-func TestDataReaderParts(t *testing.T) {
-	t.Parallel()
-	for n := range 100 {
-		message := strings.Repeat("y", n) + "\r\n" + ".\n.\r" + strings.Repeat("z", n) + "\r\n"
-		wire := strings.ReplaceAll("\r\n"+message, "\r\n.", "\r\n..")[2:] + ".\r\nrest"
-		got, rest, _, err := readAll([]byte(wire), 16)
-		if err != nil || string(got) != message || string(rest) != "rest" {
-			t.Fatalf("n=%d: %q, rest %q, %v", n, got, rest, err)
-		}
-	}
-	if _, _, _, err := readAll([]byte("a\n.\n\r\n.\rx"), 16); !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Errorf("another end of data was taken: %v", err)
-	}
-}
-
-func TestCertificates(t *testing.T) {
-	t.Parallel()
-	ca := NewCA(t)
-	cert, err := ca.Issue(CertOptions{Names: []string{"mx.example.test", "127.0.0.1"}, NotAfter: time.Now().Add(-time.Hour)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(cert.Certificate) != 2 || !bytes.Equal(cert.Certificate[1], ca.Certificate.Raw) {
-		t.Error("the chain does not end in the root")
-	}
-	if err := cert.Leaf.VerifyHostname("127.0.0.1"); err != nil {
-		t.Error(err)
-	}
-	if time.Now().Before(cert.Leaf.NotAfter) {
-		t.Error("the certificate has not expired")
-	}
-	if !bytes.HasPrefix(ca.PEM(), []byte("-----BEGIN CERTIFICATE-----")) {
-		t.Errorf("PEM %s", ca.PEM())
-	}
-}
-
-func TestRefuseAddress(t *testing.T) {
-	t.Parallel()
-	l := SharedPort(t, "127.0.0.2")[0]
-	rec := &recorder{TB: t}
-	done := make(chan struct{})
-	go func() { defer close(done); Refuse(rec, mustAddr(t, l.Addr().String())) }()
-	<-done
-	if got := rec.all(); !strings.Contains(got, "address already in use") {
-		t.Errorf("reported %q", got)
-	}
-	held := Refuse(t, mustAddr(t, fmt.Sprintf("127.0.0.3:%d", Port(l))))
-	if _, err := net.Dial("tcp", held.String()); !errors.Is(err, syscall.ECONNREFUSED) {
-		t.Errorf("dial: %v", err)
-	}
-}
-
-func TestBlackHole(t *testing.T) {
-	t.Parallel()
-	l := SharedPort(t, "127.0.0.2")[0]
-	addr := BlackHole(t, mustAddr(t, fmt.Sprintf("127.0.0.4:%d", Port(l))))
-	_, err := net.DialTimeout("tcp", addr.String(), 50*time.Millisecond)
-	if closeKind(err) != ClosedLimit {
-		t.Errorf("dial: %v, want a timeout", err)
 	}
 }

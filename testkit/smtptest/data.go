@@ -129,13 +129,15 @@ func (s *session) checkData(m *Message, d *dataReader) {
 func (s *session) keep(m Message) {
 	s.h.update(func() {
 		s.info.Messages++
-		s.info.Groups = append(s.info.Groups, []string{"."})
-		if m.Accepted() {
-			s.h.messages = append(s.h.messages, m)
-			s.h.counts.Messages++
-		} else {
-			s.h.refused = append(s.h.refused, m)
-			s.h.counts.Refused++
+		list, number := &s.h.messages, &s.h.counts.Messages
+		if !m.Accepted() {
+			list, number = &s.h.refused, &s.h.counts.Refused
 		}
+		*number++
+		if s.o.CountOnly {
+			return
+		}
+		*list = append(*list, m)
+		s.info.Groups = append(s.info.Groups, []string{"."})
 	})
 }

@@ -4,6 +4,7 @@ package smtptest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -125,7 +126,7 @@ func (n *Network) DialContext(ctx context.Context, network, address string) (net
 
 // dialError is what the net package reports for the end of a dial's context.
 func dialError(err error) error {
-	if err == context.DeadlineExceeded {
+	if errors.Is(err, context.DeadlineExceeded) {
 		return os.ErrDeadlineExceeded
 	}
 	return err

@@ -44,8 +44,8 @@ type HostOptions struct {
 	SilentGreeting bool          // accept, then say nothing
 	IdleTimeout    time.Duration // for each command and each piece of data; 421, then close; default 5 min
 
-	// DiscardBody keeps size and digest of a message, not its content.
-	DiscardBody bool
+	DiscardBody bool // keep size and digest of a message, not its content
+	CountOnly   bool // keep neither messages nor commands, only the numbers of Counts; OnDot still sees messages
 
 	OnConnect  func(c *ConnInfo) string                    // the greeting
 	OnHello    func(verb, name string) string              // EHLO and HELO

@@ -114,6 +114,16 @@ func (s *session) command() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if !s.o.CountOnly {
+		s.note(line, group)
+	}
+	if !group && !s.offered["PIPELINING"] {
+		s.h.violation(s.info.ID, "pipelining that was not offered: %q", clip(line))
+	}
+	return line, nil
+}
+
+func (s *session) note(line string, group bool) {
 	s.h.update(func() {
 		if group || len(s.info.Groups) == 0 {
 			s.info.Groups = append(s.info.Groups, nil)
@@ -122,10 +132,6 @@ func (s *session) command() (string, error) {
 		*last = append(*last, line)
 		s.info.Commands = append(s.info.Commands, line)
 	})
-	if !group && !s.offered["PIPELINING"] {
-		s.h.violation(s.info.ID, "pipelining that was not offered: %q", clip(line))
-	}
-	return line, nil
 }
 
 // line reads one line. Replies are held back while more input waits (RFC 2920, section 3.2).
