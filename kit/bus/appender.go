@@ -38,8 +38,9 @@ type AppenderOptions struct {
 	Subjects []string
 	// Fence keeps out former owners. Nil means that anyone may append.
 	Fence *Fence
-	// OnRefused is called when the fence was refused: somebody else has appended. It renews the lease; with nil
-	// the appender goes on from what the stream says, with an error everything waiting ends in a FencedError.
+	// OnRefused is called when the fence was refused: somebody else has appended, or a purge has emptied the
+	// subject. It renews the lease (Lease.Renew); with nil the appender goes on behind what the subject's last
+	// sequence was before the call, with an error everything waiting ends in a FencedError.
 	// Without OnRefused every refusal is final. It is called from the appender's goroutine.
 	OnRefused func(ctx context.Context, refusal error) error
 	// Linger is how long a segment waits to be filled. 0 sends at once: what arrives during a publish fills the
@@ -133,7 +134,8 @@ func NewAppender(js jetstream.JetStream, o AppenderOptions) *Appender {
 }
 
 // Append appends a group of records, whole in one segment, and waits until it is stored. The position is that of
-// the first record; the others follow it. The error is a *TooLargeError, *FullError, *UnavailableError,
+// the first record; the others follow it. Without frames it appends an empty segment, for the checkpoint in its
+// header, unless other records wait that can carry it. The error is a *TooLargeError, *FullError, *UnavailableError,
 // *FencedError, *RejectedError or ErrClosed; when ctx ends it is an *UnavailableError that wraps its error. The
 // frames must not change before Append returns; after a *UnavailableError with MaybeStored not even then.
 func (a *Appender) Append(ctx context.Context, frames []Frame) (Position, error) {
@@ -145,8 +147,8 @@ func (a *Appender) Append(ctx context.Context, frames []Frame) (Position, error)
 // duplicate tells that the server knew the id: pos is then the segment that was stored under it first, which
 // may be this very call's when an answer was lost. The server knows an id for DedupeWindow.
 func (a *Appender) AppendKeyed(ctx context.Context, msgID string, frames []Frame) (pos Position, duplicate bool, err error) {
-	if msgID == "" || a.opts.Fence != nil || a.opts.RetryFor < 0 {
-		return Position{}, false, errors.New("keyed records need an id, and an appender without fence and with a limit to RetryFor")
+	if msgID == "" || len(frames) == 0 || a.opts.Fence != nil || a.opts.RetryFor < 0 {
+		return Position{}, false, errors.New("a keyed submission needs records, an id, and an appender without fence and with a limit to RetryFor")
 	}
 	return a.append(ctx, &group{frames: frames, msgID: msgID})
 }
@@ -212,9 +214,6 @@ func (a *Appender) append(ctx context.Context, g *group) (Position, bool, error)
 }
 
 func (a *Appender) check(g *group) error {
-	if len(g.frames) == 0 {
-		return errors.New("append: no records")
-	}
 	for _, f := range g.frames {
 		g.size += f.Size()
 	}

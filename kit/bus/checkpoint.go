@@ -5,7 +5,6 @@ package bus
 import (
 	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
 
 	"github.com/nats-io/nats.go"
@@ -49,33 +48,41 @@ func CheckpointFrom(h nats.Header) (*eventv1.Checkpoint, error) {
 // two OUTCOME subjects. It returns nil without an error when neither has one. Every OUTCOME segment of an owner
 // has to carry one.
 func LastCheckpoint(ctx context.Context, js jetstream.JetStream, partition int) (*eventv1.Checkpoint, error) {
-	var newest uint64
-	var last *eventv1.Checkpoint
-	for _, kind := range []OutcomeKind{Quiet, Notice} {
-		subject := OutcomeSubject(kind, partition)
-		m, err := leaderGet(ctx, js, StreamOutcome, getRequest{LastFor: subject})
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("last checkpoint of partition %d: %w", partition, err)
-		}
-		c, err := CheckpointFrom(m.Header)
-		if err != nil {
-			return nil, fmt.Errorf("message %d on %s: %w", m.Sequence, subject, err)
-		}
-		if c != nil && m.Sequence > newest {
-			newest, last = m.Sequence, c
-		}
-	}
-	return last, nil
+	newest, err := newestCheckpoint(ctx, js, partition)
+	return newest.checkpoint, err
 }
 
-// carryOn puts the former owner's checkpoint into the header of a takeover segment.
-func carryOn(h nats.Header, former *eventv1.Checkpoint, o TakeOverOptions) error {
-	c := proto.CloneOf(former)
-	c.Clean = false
-	c.Owner = o.Owner
-	c.LeaseRevision = o.LeaseRevision
-	return SetCheckpoint(h, c)
+// foundCheckpoint is the newest checkpoint seen so far.
+type foundCheckpoint struct {
+	sequence   uint64 // of its segment in OUTCOME
+	checkpoint *eventv1.Checkpoint
+}
+
+// see takes the checkpoint of a segment when it is newer.
+func (f *foundCheckpoint) see(sequence uint64, h nats.Header) error {
+	if sequence <= f.sequence {
+		return nil
+	}
+	c, err := CheckpointFrom(h)
+	if err != nil {
+		return fmt.Errorf("message %d of stream %s: %w", sequence, StreamOutcome, err)
+	}
+	if c != nil {
+		f.sequence, f.checkpoint = sequence, c
+	}
+	return nil
+}
+
+func newestCheckpoint(ctx context.Context, js jetstream.JetStream, partition int) (foundCheckpoint, error) {
+	var newest foundCheckpoint
+	for _, kind := range []OutcomeKind{Quiet, Notice} {
+		m, err := lastMessage(ctx, js, StreamOutcome, OutcomeSubject(kind, partition))
+		if err != nil {
+			return foundCheckpoint{}, fmt.Errorf("last checkpoint of partition %d: %w", partition, err)
+		}
+		if err := newest.see(m.Sequence, m.Header); err != nil {
+			return foundCheckpoint{}, err
+		}
+	}
+	return newest, nil
 }

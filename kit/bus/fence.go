@@ -7,11 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/oklog/ulid/v2"
+	"google.golang.org/protobuf/proto"
 
 	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
 )
@@ -49,6 +48,9 @@ func (f *Fence) moveTo(seq uint64) {
 type TakeOverOptions struct {
 	Owner         string
 	LeaseRevision uint64
+	// Confirm renews the lease (Lease.Renew) and fails when it is lost. It is called for each try, between
+	// reading a subject's last sequence and appending behind it, and by several goroutines at once.
+	Confirm func(ctx context.Context) error
 	// RetryMinutes are the RETRY streams to fence. Empty means all that exist.
 	RetryMinutes []int
 }
@@ -61,12 +63,12 @@ type Taken struct {
 	Fences map[string]*Fence
 }
 
-// TakeOver fences a partition off: it reads the last checkpoint and then appends an empty takeover segment to
-// each subject that only the owner appends to. When it returns, nothing a former owner still has on its way can
-// be stored any more. The caller holds the lease, and reads the streams only after this.
+// TakeOver fences a partition off: it appends an empty takeover segment to each subject that only the owner appends
+// to. When it returns, nothing a former owner still has on its way can be stored any more. The caller holds the
+// lease, and reads the streams only after this.
 //
-// The takeover segments in OUTCOME carry the checkpoint on, with clean taken off, so that the last segment of
-// the subject always has one: whoever takes over next must not believe that this owner left nothing in flight.
+// The takeover segments in OUTCOME carry the newest checkpoint on, with clean taken off, so that the last segment
+// of the subject always has one: whoever takes over next must not believe that this owner left nothing in flight.
 func TakeOver(ctx context.Context, js jetstream.JetStream, partition int, o TakeOverOptions) (*Taken, error) {
 	minutes := o.RetryMinutes
 	if len(minutes) == 0 {
@@ -75,70 +77,49 @@ func TakeOver(ctx context.Context, js jetstream.JetStream, partition int, o Take
 			return nil, err
 		}
 	}
-	checkpoint, err := LastCheckpoint(ctx, js, partition)
+	newest, err := newestCheckpoint(ctx, js, partition)
 	if err != nil {
 		return nil, err
 	}
 	subjects := FencedSubjects(partition, minutes)
-	carried := nats.Header{}
-	if checkpoint != nil {
-		if err := carryOn(carried, checkpoint, o); err != nil {
-			return nil, err
-		}
-	}
 	fences, errs := make([]*Fence, len(subjects)), make([]error, len(subjects))
 	var wg sync.WaitGroup
 	for i, subject := range subjects {
+		if stream, _ := StreamOf(subject); stream == StreamOutcome {
+			// One after the other: the second must see what stood on the first.
+			fences[i], errs[i] = fenceOutcome(ctx, js, subject, o, &newest)
+			continue
+		}
 		wg.Go(func() {
-			var h nats.Header
-			if stream, _ := StreamOf(subject); stream == StreamOutcome {
-				h = carried
-			}
-			fences[i], errs[i] = FenceOff(ctx, js, subject, o.Owner, h)
+			fences[i], errs[i] = FenceOff(ctx, js, subject, FenceOptions{Owner: o.Owner, Confirm: o.Confirm})
 		})
 	}
 	wg.Wait()
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("take over partition %d: %w", partition, err)
 	}
-	taken := &Taken{Checkpoint: checkpoint, Fences: make(map[string]*Fence, len(subjects))}
+	taken := &Taken{Checkpoint: newest.checkpoint, Fences: make(map[string]*Fence, len(subjects))}
 	for _, f := range fences {
 		taken.Fences[f.subject] = f
 	}
 	return taken, nil
 }
 
-// FenceOff appends an empty takeover segment to one subject and returns the fence that begins with it. It states
-// no expected sequence: a former owner that appends at full speed could keep making that wrong, and what is
-// stored behind its last segment refuses it just as well. Of two that take over at once, the one whose segment
-// was stored first is refused next, and its lease decides (AppenderOptions.OnRefused). Lost answers are repeated
-// under the same id until ctx ends.
-func FenceOff(ctx context.Context, js jetstream.JetStream, subject, owner string, h nats.Header) (*Fence, error) {
-	stream, ok := StreamOf(subject)
-	if !ok {
-		return nil, fmt.Errorf("fence %q: not a subject of the queue", subject)
-	}
-	header := segmentHeader(0)
-	for name, values := range h {
-		header[name] = values
-	}
-	header.Set(HeaderTakeover, owner)
-	header.Set(jetstream.MsgIDHeader, ulid.Make().String())
-	msg := &nats.Msg{Subject: subject, Header: header}
-	for wait := firstPause; ; wait = min(2*wait, lastPause) {
-		ack, err := publishOnce(ctx, js, msg, defaultPublishTimeout)
-		if err == nil {
-			return &Fence{stream: stream, subject: subject, last: ack.Sequence}, nil
+// fenceOutcome fences an OUTCOME subject. newest becomes the checkpoint found there when that is newer.
+func fenceOutcome(
+	ctx context.Context, js jetstream.JetStream, subject string, o TakeOverOptions, newest *foundCheckpoint,
+) (*Fence, error) {
+	header := func(last uint64, h nats.Header) (nats.Header, error) {
+		if err := newest.see(last, h); err != nil {
+			return nil, err
 		}
-		switch classify(err) {
-		case noAnswer, notReached, full:
-		default:
-			return nil, fmt.Errorf("fence %s: %w", subject, err)
+		if newest.checkpoint == nil {
+			return nil, nil
 		}
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("fence %s: %w", subject, errors.Join(ctx.Err(), err))
-		case <-time.After(wait):
-		}
+		c := proto.CloneOf(newest.checkpoint)
+		c.Clean, c.Owner, c.LeaseRevision = false, o.Owner, o.LeaseRevision
+		carried := nats.Header{}
+		return carried, SetCheckpoint(carried, c)
 	}
+	return FenceOff(ctx, js, subject, FenceOptions{Owner: o.Owner, Confirm: o.Confirm, Header: header})
 }

@@ -71,15 +71,24 @@ func leaderGet(ctx context.Context, js jetstream.JetStream, stream string, req g
 	return resp.Message, nil
 }
 
-// lastOfSubject returns the last sequence on a subject, 0 when it has none. A subject emptied by a purge has
-// none: that is also what the server compares with Nats-Expected-Last-Subject-Sequence.
-func lastOfSubject(ctx context.Context, js jetstream.JetStream, stream, subject string) (uint64, error) {
+// lastMessage returns the last message on a subject, as the leader knows it; its sequence is 0 when there is none.
+// A subject emptied by a purge has none: that is also what the server compares with
+// Nats-Expected-Last-Subject-Sequence.
+func lastMessage(ctx context.Context, js jetstream.JetStream, stream, subject string) (*storedMsg, error) {
 	m, err := leaderGet(ctx, js, stream, getRequest{LastFor: subject})
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return 0, nil
+		return &storedMsg{}, nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("last message of %s: %w", subject, err)
+		return nil, fmt.Errorf("last message of %s: %w", subject, err)
+	}
+	return m, nil
+}
+
+func lastOfSubject(ctx context.Context, js jetstream.JetStream, stream, subject string) (uint64, error) {
+	m, err := lastMessage(ctx, js, stream, subject)
+	if err != nil {
+		return 0, err
 	}
 	return m.Sequence, nil
 }

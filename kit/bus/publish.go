@@ -78,7 +78,7 @@ func (a *Appender) tryOnce(o *outgoing) (seq uint64, duplicate, again bool, err 
 	}
 	if o.maybeStored && time.Since(o.first) > a.lookAfter {
 		// The server may have forgotten the id: nothing is sent again before the subject has been looked at.
-		if seq, found, err := a.find(o); err != nil || found {
+		if seq, found, err := find(a.ctx, a.js, o); err != nil || found {
 			return seq, found, err != nil, err
 		}
 	}
@@ -134,39 +134,39 @@ func (a *Appender) prepare(o *outgoing) error {
 	return nil
 }
 
+// onRefused handles a refusal of the fence. What the subject's last sequence is now is read before the lease is
+// renewed: a process that is stopped in between and goes on after another took over then still states a sequence
+// from before that.
 func (a *Appender) onRefused(o *outgoing, refusal error) (seq uint64, duplicate, again bool, err error) {
 	f := a.opts.Fence
 	if f == nil {
 		return 0, false, false, &RejectedError{Subject: o.msg.Subject, Err: refusal}
 	}
 	if o.maybeStored {
-		seq, found, err := a.find(o)
-		if err != nil {
-			return 0, false, true, err
-		}
-		if found {
-			return seq, true, false, nil
+		seq, found, err := find(a.ctx, a.js, o)
+		if err != nil || found {
+			return seq, found, err != nil, err
 		}
 	}
 	if a.opts.OnRefused == nil {
 		return 0, false, false, &FencedError{Subject: f.subject, Err: refusal}
 	}
-	if err := a.opts.OnRefused(a.ctx, refusal); err != nil {
-		return 0, false, false, &FencedError{Subject: f.subject, Err: errors.Join(refusal, err)}
-	}
 	last, err := lastOfSubject(a.ctx, a.js, f.stream, f.subject)
 	if err != nil {
 		return 0, false, true, err
+	}
+	if err := a.opts.OnRefused(a.ctx, refusal); err != nil {
+		return 0, false, false, &FencedError{Subject: f.subject, Err: errors.Join(refusal, err)}
 	}
 	f.moveTo(last)
 	return 0, false, true, refusal
 }
 
-// find looks for the segment among what lies on its subject behind the sequence noted before its first try.
-func (a *Appender) find(o *outgoing) (seq uint64, found bool, err error) {
+// find looks for a segment among what lies on its subject behind the sequence noted before its first try.
+func find(ctx context.Context, js jetstream.JetStream, o *outgoing) (seq uint64, found bool, err error) {
 	stream, _ := StreamOf(o.msg.Subject)
 	for next := o.after + 1; ; {
-		m, err := leaderGet(a.ctx, a.js, stream, getRequest{Seq: next, NextFor: o.msg.Subject})
+		m, err := leaderGet(ctx, js, stream, getRequest{Seq: next, NextFor: o.msg.Subject})
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			return 0, false, nil
 		}

@@ -50,6 +50,9 @@ func (r *Reader) connect(ctx context.Context) error {
 	}
 	info := c.CachedInfo()
 	r.next = max(r.next, info.Delivered.Stream+1)
+	r.mu.Lock()
+	r.lost = false
+	r.mu.Unlock()
 	r.consumer, r.received, r.asked, r.missing = info.Name, 0, 0, time.Time{}
 	return nil
 }
@@ -67,13 +70,8 @@ func (r *Reader) receive(ctx context.Context) (*received, error) {
 			return nil, err
 		}
 	}
-	waitCtx, cancel := context.WithTimeout(ctx, readSilence)
-	defer cancel()
-	msg, err := r.sub.NextMsgWithContext(waitCtx)
+	msg, err := r.wait(ctx)
 	if err != nil {
-		if ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
-			return nil, errLost
-		}
 		return nil, err
 	}
 	if strings.HasPrefix(msg.Subject, r.inbox) {
@@ -93,6 +91,36 @@ func (r *Reader) receive(ctx context.Context) (*received, error) {
 	}
 	r.next = meta.Sequence.Stream + 1
 	return &received{msg: msg, meta: meta}, nil
+}
+
+// wait waits for anything the server sends. What was asked for before a connection was lost is lost too.
+func (r *Reader) wait(ctx context.Context) (*nats.Msg, error) {
+	waitCtx, cancel := context.WithTimeout(ctx, readSilence)
+	defer cancel()
+	r.mu.Lock()
+	lost := r.lost
+	r.lost, r.wakeUp = false, cancel
+	r.mu.Unlock()
+	if lost {
+		return nil, errLost
+	}
+	msg, err := r.sub.NextMsgWithContext(waitCtx)
+	if err != nil && ctx.Err() == nil && waitCtx.Err() != nil {
+		return nil, errLost
+	}
+	return msg, err
+}
+
+// watch looks after the connection until Close.
+func (r *Reader) watch() {
+	for range r.back {
+		r.mu.Lock()
+		r.lost = true
+		if r.wakeUp != nil {
+			r.wakeUp()
+		}
+		r.mu.Unlock()
+	}
 }
 
 // request asks for the next messages.

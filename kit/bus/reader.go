@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -70,6 +71,12 @@ type Reader struct {
 	asked    int       // messages it may still bring, 0 when it is over
 	single   bool      // the next request asks for one message of any size
 	missing  time.Time // since when the stream cannot be found
+
+	back chan nats.Status // tells each time the connection came back
+
+	mu     sync.Mutex
+	lost   bool               // the connection came back since the last pull
+	wakeUp context.CancelFunc // of who waits for a message
 }
 
 const (
@@ -107,6 +114,8 @@ func NewReader(ctx context.Context, js jetstream.JetStream, o ReaderOptions) (*R
 		_ = r.sub.Unsubscribe()
 		return nil, err
 	}
+	r.back = js.Conn().StatusChanged(nats.CONNECTED)
+	go r.watch()
 	return r, nil
 }
 
@@ -219,6 +228,7 @@ func (r *Reader) last(ctx context.Context) (uint64, error) {
 
 // Close ends the reader.
 func (r *Reader) Close() error {
+	r.js.Conn().RemoveStatusListener(r.back)
 	err := r.sub.Unsubscribe()
 	if r.consumer != "" {
 		// The server also forgets it by itself, so nothing depends on this.
