@@ -9,21 +9,18 @@ import (
 	"runtime/debug"
 	"strings"
 
-	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/tap"
 )
 
-// unary checks the caller, keeps panics in and maps errors.
+// unary keeps panics in and maps errors.
 func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (answer any, err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			answer, err = nil, s.panicked(ctx, info.FullMethod, cause)
 		}
 	}()
-	ctx, err = s.admit(ctx, info.FullMethod)
-	if err != nil {
-		return nil, err
-	}
 	answer, err = handler(ctx, req)
 	if err != nil {
 		return nil, s.mapped(ctx, info.FullMethod, err)
@@ -39,28 +36,17 @@ func (s *Server) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServ
 			err = s.panicked(ctx, info.FullMethod, cause)
 		}
 	}()
-	ctx, err = s.admit(ctx, info.FullMethod)
-	if err != nil {
-		return err
-	}
-	if err := handler(srv, callerStream{ServerStream: stream, ctx: ctx}); err != nil {
+	if err := handler(srv, stream); err != nil {
 		return s.mapped(ctx, info.FullMethod, err)
 	}
 	return nil
 }
 
-// callerStream is a stream whose context carries the caller.
-type callerStream struct {
-	grpc.ServerStream
-	ctx context.Context
-}
-
-// Context returns the context with the caller (grpc.ServerStream).
-func (s callerStream) Context() context.Context { return s.ctx }
-
-// admit authenticates the caller, checks the right the method needs and returns the context with the caller.
-func (s *Server) admit(ctx context.Context, method string) (context.Context, error) {
-	right := s.rightOf(method)
+// admit authenticates the caller, checks the right the method needs and returns the context with the caller. It runs when
+// the header of a call has been read, so that nobody unknown can make the server hold a request's bytes. It must not
+// block.
+func (s *Server) admit(ctx context.Context, info *tap.Info) (context.Context, error) {
+	right := s.rightOf(info.FullMethodName)
 	if right == RightNone {
 		return ctx, nil
 	}
@@ -92,24 +78,19 @@ func (s *Server) rightOf(method string) Right {
 // mapped turns a handler's error into what the caller may see and logs what it may not.
 func (s *Server) mapped(ctx context.Context, method string, err error) error {
 	e, known := toCaller(ctx, err)
-	if !known {
-		s.opts.Log.LogAttrs(ctx, slog.LevelError, "call failed", slog.String("method", method),
-			slog.String("error", err.Error()), slog.String("trace_id", traceID(ctx)))
+	level, cause := slog.LevelError, err
+	if known {
+		level, cause = slog.LevelDebug, e.Err
+	}
+	if cause != nil {
+		s.opts.Log.LogAttrs(ctx, level, "call failed", slog.String("method", method),
+			slog.String("code", e.CodeWord()), slog.String("reason", e.Reason), slog.String("error", cause.Error()))
 	}
 	return e
 }
 
 func (s *Server) panicked(ctx context.Context, method string, cause any) error {
 	s.opts.Log.LogAttrs(ctx, slog.LevelError, "handler panicked", slog.String("method", method),
-		slog.String("error", fmt.Sprint(cause)), slog.String("trace_id", traceID(ctx)),
-		slog.String("stack", string(debug.Stack())))
-	e, _ := toCaller(context.Background(), fmt.Errorf("panic: %v", cause))
-	return e
-}
-
-func traceID(ctx context.Context) string {
-	if sc := trace.SpanContextFromContext(ctx); sc.HasTraceID() {
-		return sc.TraceID().String()
-	}
-	return ""
+		slog.String("error", fmt.Sprint(cause)), slog.String("stack", string(debug.Stack())))
+	return &Error{Code: codes.Internal, Reason: ReasonInternal, Message: neutral(codes.Internal)}
 }

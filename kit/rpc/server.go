@@ -37,11 +37,14 @@ const (
 	DefaultDrain = 10 * time.Second
 	// maxStreams bounds the calls under way on one connection.
 	maxStreams = 4096
+	// maxHeader bounds the header of a call in bytes.
+	maxHeader = 64 << 10
 )
 
 // ServerOptions say how a server is built. The zero value is a server without tokens, traces and TLS.
 type ServerOptions struct {
-	// Log takes panics and errors that callers may not see. Nil discards them.
+	// Log takes panics and errors that callers may not see; its handler should add trace ids (telemetry.LogHandler). Nil
+	// discards them.
 	Log *slog.Logger
 	// Tokens are the known callers. Nil lets everybody do everything: for loopback only, see CheckListen.
 	Tokens *Tokens
@@ -93,6 +96,8 @@ func NewServer(opts ServerOptions) *Server {
 		grpc.ConnectionTimeout(20 * time.Second),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
+		grpc.MaxHeaderListSize(maxHeader),
+		grpc.InTapHandle(s.admit),
 		grpc.ChainUnaryInterceptor(s.unary),
 		grpc.ChainStreamInterceptor(s.stream),
 	}
