@@ -77,12 +77,15 @@ func (s *session) receive() (*Message, error) {
 	}
 	var body bytes.Buffer
 	digest := sha256.New()
+	nobodyLooks := s.o.CountOnly && s.o.OnDot == nil
 	spoken := s.o.DuringData == nil
 	d := dataReader{br: s.br}
 	d.each = func(part []byte) error {
-		digest.Write(part)
-		if !s.o.DiscardBody {
-			body.Write(part)
+		if !nobodyLooks {
+			digest.Write(part)
+			if !s.o.DiscardBody {
+				body.Write(part)
+			}
 		}
 		if s.br.Buffered() == 0 {
 			s.readLimit()

@@ -21,7 +21,8 @@ func mustAddr(t *testing.T, s string) netip.AddrPort {
 }
 
 // readAll reads one message from wire through a buffer of a size; rest is what follows the final dot.
-func readAll(wire []byte, size int) (message, rest, raw []byte, err error) {
+func readAll(t *testing.T, wire []byte, size int) (message, rest, raw []byte, err error) {
+	t.Helper()
 	br := bufio.NewReaderSize(bytes.NewReader(wire), size)
 	d := dataReader{
 		br:      br,
@@ -31,8 +32,20 @@ func readAll(wire []byte, size int) (message, rest, raw []byte, err error) {
 	if err = d.read(); err != nil {
 		return message, nil, raw, err
 	}
+	checkCounts(t, &d, message)
 	rest, err = io.ReadAll(br)
 	return message, rest, raw, err
+}
+
+// checkCounts holds what was counted on the way against the whole message.
+func checkCounts(t *testing.T, d *dataReader, message []byte) {
+	t.Helper()
+	joined := strings.ReplaceAll(string(message), "\r\n", "x")
+	cr, lf := strings.Count(joined, "\r"), strings.Count(joined, "\n")
+	eight := strings.ContainsFunc(string(message), func(r rune) bool { return r >= 0x80 })
+	if d.bareCR != cr || d.bareLF != lf || d.eightBit != eight || d.size != int64(len(message)) {
+		t.Fatalf("%q: %d bare CR, %d bare LF, 8-bit %v, size %d", message, d.bareCR, d.bareLF, d.eightBit, d.size)
+	}
 }
 
 // FuzzData holds the reader of message data against a plain search for the first CRLF.CRLF, for several sizes of
@@ -46,7 +59,7 @@ func FuzzData(f *testing.F) {
 	f.Fuzz(func(t *testing.T, wire []byte) {
 		end := strings.Index("\r\n"+string(wire), "\r\n.\r\n")
 		for _, size := range []int{16, 17, 64, 32 << 10} {
-			message, rest, raw, err := readAll(wire, size)
+			message, rest, raw, err := readAll(t, wire, size)
 			if end < 0 {
 				if err == nil {
 					t.Fatalf("size %d: %q ended in %q", size, wire, message)

@@ -120,19 +120,36 @@ func endsCRLF(before byte, part []byte) bool {
 	return before == '\r' && part[len(part)-1] == '\n'
 }
 
-// count looks at each octet of a part; last is the octet before it.
-func (d *dataReader) count(last byte, part []byte) {
+// count looks for bare CR and LF and for 8-bit octets in a part, which has an LF at its end if at all; before is the
+// octet that came before it.
+func (d *dataReader) count(before byte, part []byte) {
+	if len(part) == 0 {
+		return
+	}
+	if before == '\r' && part[0] != '\n' {
+		d.bareCR++
+	}
+	var all byte
 	for _, c := range part {
-		switch {
-		case c == '\n' && last != '\r':
-			d.bareLF++
-		case c != '\n' && last == '\r':
-			d.bareCR++
-		}
-		if c >= 0x80 {
-			d.eightBit = true
-		}
-		last = c
+		all |= c
+	}
+	if all >= 0x80 {
+		d.eightBit = true
+	}
+	last := len(part) - 1
+	if last > 0 { // CR at the very end is looked at with the next part
+		inner := part[:last]
+		d.bareCR += bytes.Count(inner, []byte{'\r'})
+		before = part[last-1]
+	}
+	if part[last] != '\n' {
+		return
+	}
+	switch {
+	case before != '\r':
+		d.bareLF++
+	case last > 0:
+		d.bareCR-- // that one is followed by LF
 	}
 }
 

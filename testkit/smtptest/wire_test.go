@@ -41,12 +41,12 @@ func TestDataReaderParts(t *testing.T) {
 	for n := range 100 {
 		message := strings.Repeat("y", n) + "\r\n" + ".\n.\r" + strings.Repeat("z", n) + "\r\n"
 		wire := strings.ReplaceAll("\r\n"+message, "\r\n.", "\r\n..")[2:] + ".\r\nrest"
-		got, rest, _, err := readAll([]byte(wire), 16)
+		got, rest, _, err := readAll(t, []byte(wire), 16)
 		if err != nil || string(got) != message || string(rest) != "rest" {
 			t.Fatalf("n=%d: %q, rest %q, %v", n, got, rest, err)
 		}
 	}
-	if _, _, _, err := readAll([]byte("a\n.\n\r\n.\rx"), 16); !errors.Is(err, io.ErrUnexpectedEOF) {
+	if _, _, _, err := readAll(t, []byte("a\n.\n\r\n.\rx"), 16); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("another end of data was taken: %v", err)
 	}
 }
