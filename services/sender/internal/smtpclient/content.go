@@ -28,6 +28,7 @@ func (t *transaction) content(ctx context.Context) *smtpreply.Error {
 		return t.abortLocal(fmt.Errorf("rewind the content: %w", err))
 	}
 	before := c.Written()
+	defer func() { t.result.ContentWritten += c.Written() - before }()
 	c.wire.limit(c.o.Timeouts.DataProgress.Std(), time.Now().Add(c.o.Timeouts.content(t.size)))
 	if !c.box.startContent() {
 		return t.abort(ctx, errInterrupted)
@@ -79,14 +80,14 @@ func (t *transaction) sendBody(ctx context.Context) *smtpreply.Error {
 
 // sent tells faults of the content from those of the connection.
 func (t *transaction) sent(ctx context.Context, err error) *smtpreply.Error {
-	var bad *contentError
+	var bad *ContentError
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &bad):
 		return t.abortLocal(err)
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return t.abortLocal(&contentError{"the content is shorter than its size", err})
+		return t.abortLocal(&ContentError{"the content is shorter than its size", err})
 	default:
 		return t.abort(ctx, err)
 	}
@@ -150,7 +151,7 @@ func bodyTail(m *Message) (string, error) {
 		return "", fmt.Errorf("find the end of the content: %w", err)
 	}
 	if end != m.Size {
-		return "", &contentError{fmt.Sprintf("the content has %d octets and should have %d", end, m.Size), nil}
+		return "", &ContentError{fmt.Sprintf("the content has %d octets and should have %d", end, m.Size), nil}
 	}
 	n := min(m.Size, int64(len("\r\n")))
 	if _, err := m.Body.Seek(-n, io.SeekEnd); err != nil {

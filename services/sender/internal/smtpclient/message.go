@@ -53,6 +53,8 @@ type Result struct {
 	Recipients []RecipientResult
 	// DSN reports that the DSN parameters were passed on in each transaction.
 	DSN bool
+	// ContentWritten is the number of octets of content written to the socket, in all transactions.
+	ContentWritten int64
 	// BodyErr is set when the content could not be read, or is not what Size and S-65 promise: no host is at fault. The
 	// recipients concerned have a failure with smtpreply.StageLocal.
 	BodyErr error

@@ -9,20 +9,20 @@ import (
 	"os"
 )
 
-// contentError is content that may not leave as it is.
-type contentError struct {
+// ContentError is stored content that may not leave as it is: another size than announced, or a CR or LF that stands alone.
+type ContentError struct {
 	detail string
 	err    error
 }
 
-func (e *contentError) Error() string {
+func (e *ContentError) Error() string {
 	if e.err == nil {
 		return e.detail
 	}
 	return e.detail + ": " + e.err.Error()
 }
 
-func (e *contentError) Unwrap() error { return e.err }
+func (e *ContentError) Unwrap() error { return e.err }
 
 // contentWriter passes content on with one more dot at each line that begins with one (RFC 5321, section 4.5.2). It
 // copies nothing itself. A CR or LF that stands alone never passes (S-65).
@@ -52,7 +52,7 @@ func (w *contentWriter) copy(body io.Reader) error {
 			return nil
 		}
 		if err != nil {
-			return &contentError{"the content cannot be read", err}
+			return &ContentError{"the content cannot be read", err}
 		}
 	}
 }
@@ -61,7 +61,7 @@ func (w *contentWriter) copy(body io.Reader) error {
 func (w *contentWriter) finish() error {
 	switch {
 	case w.left > 0:
-		return &contentError{"the content is shorter than its size", nil}
+		return &ContentError{"the content is shorter than its size", nil}
 	case w.cr:
 		return errBareLineEnd()
 	case w.lineStart:
@@ -72,13 +72,13 @@ func (w *contentWriter) finish() error {
 }
 
 func errBareLineEnd() error {
-	return &contentError{"the content has a CR or LF that stands alone", nil}
+	return &ContentError{"the content has a CR or LF that stands alone", nil}
 }
 
 // Write passes the next piece on.
 func (w *contentWriter) Write(p []byte) (int, error) {
 	if w.left -= int64(len(p)); w.left < 0 {
-		return 0, &contentError{"the content is longer than its size", nil}
+		return 0, &ContentError{"the content is longer than its size", nil}
 	}
 	from := 0 // of what is not passed on yet
 	for i := 0; i < len(p); {
