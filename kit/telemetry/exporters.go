@@ -4,6 +4,7 @@ package telemetry
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"strings"
 
@@ -25,7 +26,11 @@ func spanExporter(ctx context.Context) (sdktrace.SpanExporter, error) {
 	if (kind == "" || kind == "otlp") && protocol == "" {
 		return otlptracegrpc.New(ctx)
 	}
-	return autoexport.NewSpanExporter(ctx)
+	exporter, err := autoexport.NewSpanExporter(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("OTEL_TRACES_EXPORTER=%q, protocol %q: %w", kind, protocol, err)
+	}
+	return exporter, nil
 }
 
 // metricReader returns a reader that pushes where the OTEL_* variables ask for it, nil for none. A collector for traces
@@ -45,7 +50,11 @@ func metricReader(ctx context.Context) (sdkmetric.Reader, error) {
 		}
 		return sdkmetric.NewPeriodicReader(exporter), nil
 	}
-	return autoexport.NewMetricReader(ctx)
+	reader, err := autoexport.NewMetricReader(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("OTEL_METRICS_EXPORTER=%q, protocol %q: %w", kind, protocol, err)
+	}
+	return reader, nil
 }
 
 func disabled() bool { return strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") }
