@@ -108,9 +108,8 @@ func (c *Cluster) start(nd *node) error {
 	}
 	srv.SetLoggerV2(c.log, false, false, false)
 	srv.Start()
-	if !srv.ReadyForConnections(patience) {
-		srv.Shutdown()
-		return fmt.Errorf("bustest: %s not ready within %s", nd.name, patience)
+	if err := c.log.awaitReady(srv); err != nil {
+		return fmt.Errorf("bustest: %s: %w", nd.name, err)
 	}
 	nd.srv = srv
 	return nil

@@ -5,6 +5,7 @@ package bustest
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -60,8 +61,16 @@ func TestClusterNeedsAMajority(t *testing.T) {
 	c := StartCluster(t, 3)
 	stream(t, c.JetStream(), 3)
 	publish(t, c.JetStream(), 1)
+	if got := misuse(t, func(rec *recorder) { c.tb = rec; c.StartAgain(0) }); !strings.Contains(got, "runs already") {
+		t.Errorf("reported %q", got)
+	}
+	c.tb = t
 	c.Stop(0)
 	c.Stop(1)
+	if got := misuse(t, func(rec *recorder) { c.tb = rec; c.AwaitReady(time.Second) }); !strings.Contains(got, "not ready within 1s") {
+		t.Errorf("reported %q", got)
+	}
+	c.tb = t
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	if _, err := c.JetStream().Publish(ctx, "mail.0", []byte("x")); err == nil {

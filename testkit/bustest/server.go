@@ -102,9 +102,8 @@ func (s *Server) start() {
 	}
 	srv.SetLoggerV2(s.log, false, false, false)
 	srv.Start()
-	if !srv.ReadyForConnections(patience) {
-		srv.Shutdown()
-		s.tb.Fatalf("bustest: server not ready within %s", patience)
+	if err := s.log.awaitReady(srv); err != nil {
+		s.tb.Fatalf("bustest: %v", err)
 	}
 	s.srv = srv
 	s.door.open(srv)

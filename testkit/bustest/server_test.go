@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -281,5 +283,75 @@ func TestConfigure(t *testing.T) {
 	})
 	if err == nil {
 		t.Error("a stream over the limit of the store was created")
+	}
+}
+
+// recorder is a testing.TB that keeps what is reported to it.
+type recorder struct {
+	testing.TB
+	said     []string
+	failed   bool
+	cleanups []func()
+}
+
+func (r *recorder) Helper()      {}
+func (r *recorder) Failed() bool { return r.failed }
+
+func (r *recorder) Logf(format string, args ...any) {
+	r.said = append(r.said, fmt.Sprintf(format, args...))
+}
+
+func (r *recorder) Fatalf(format string, args ...any) {
+	r.Logf(format, args...)
+	r.failed = true
+	runtime.Goexit()
+}
+
+func (r *recorder) Fatal(args ...any) { r.Fatalf("%s", fmt.Sprint(args...)) }
+
+func (r *recorder) Cleanup(f func()) { r.cleanups = append(r.cleanups, f) }
+
+// misuse runs a function that shall fail its test and gives what it reported.
+func misuse(t *testing.T, f func(rec *recorder)) string {
+	t.Helper()
+	rec := &recorder{TB: t}
+	done := make(chan struct{})
+	go func() { defer close(done); f(rec) }()
+	<-done
+	for i := len(rec.cleanups) - 1; i >= 0; i-- {
+		rec.cleanups[i]()
+	}
+	return strings.Join(rec.said, "\n")
+}
+
+func TestMisuse(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for want, f := range map[string]func(rec *recorder){
+		"the server runs already":          func(rec *recorder) { Start(rec).StartAgain() },
+		"the server does not run":          func(rec *recorder) { s := Start(rec); s.Stop(); s.Crash() },
+		"the server has no listener":       func(rec *recorder) { _ = Start(rec).URL() },
+		"bustest: connect: ":               func(rec *recorder) { s := Start(rec); s.Stop(); s.Conn() },
+		"is not a directory":               func(rec *recorder) { StartWith(rec, Options{StoreDir: file}) },
+		"listen tcp: address 70000":        func(rec *recorder) { StartWith(rec, Options{Listen: true, Port: 70000}) },
+		"nats-server warning: disk is low": func(rec *recorder) { s := Start(rec); s.log.Warnf("disk is %s", "low"); rec.Fatal("x") },
+	} {
+		t.Run(want, func(t *testing.T) {
+			t.Parallel()
+			if got := misuse(t, f); !strings.Contains(got, want) {
+				t.Errorf("reported %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+func TestCopyStableOfNothing(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := copyStable(filepath.Join(dir, "to"), filepath.Join(dir, "missing")); err == nil {
+		t.Error("a store that is not there was copied")
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -343,5 +344,50 @@ func TestCloseInterruptsSlow(t *testing.T) {
 	}
 	if err := s.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestUnpackableReplyIsAFault(t *testing.T) {
+	t.Parallel()
+	s, err := StartServer(Options{Zone: Parse(t, zone)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := dns.Fqdn(strings.Repeat("x", 64) + ".test") // a label has at most 63 octets
+	s.SetBehaviour(Match{}, func(x *Exchange) { x.Reply.Question[0].Name = long })
+	if _, err := try(s, UDP, query("example.test", dns.TypeMX), pause); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+	for _, b := range []Behaviour{OtherPort, CutFrame, Malformed} {
+		s.SetBehaviour(Match{}, func(x *Exchange) { x.Reply.Question[0].Name = long; b(x) })
+		if _, err := try(s, UDP, query("example.test", dns.TypeMX), pause); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+	}
+	if err := s.Close(); err == nil || strings.Count(err.Error(), "pack") < 4 {
+		t.Errorf("Close: %v", err)
+	}
+}
+
+func TestHalfAMessageOverUDP(t *testing.T) {
+	t.Parallel()
+	s := Start(t, zone)
+	s.SetBehaviour(mx, CutFrame)
+	if r, err := try(s, UDP, query("example.test", dns.TypeMX), patience); err == nil {
+		t.Errorf("half a message is well-formed: %v", r)
+	}
+}
+
+func TestBrokenRecordsPanic(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"", "example.test MX ten mx1"} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%q was taken", text)
+				}
+			}()
+			Surplus(text)
+		}()
 	}
 }

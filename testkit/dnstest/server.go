@@ -37,7 +37,7 @@ type Server struct {
 	running sync.WaitGroup
 
 	mu      sync.Mutex
-	changed chan struct{} // closed and renewed with every query
+	changed chan struct{} // closed and renewed with every query and connection
 	zone    *Zone
 	rules   []rule // later ones first
 	queries []Query
@@ -131,6 +131,23 @@ func (s *Server) OpenConnections() int {
 	return len(s.conns)
 }
 
+// WaitClosed returns once no TCP connection is open.
+func (s *Server) WaitClosed(ctx context.Context) error {
+	for {
+		s.mu.Lock()
+		changed, open := s.changed, len(s.conns)
+		s.mu.Unlock()
+		if open == 0 {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("dnstest: %d connections are open: %w", open, ctx.Err())
+		}
+	}
+}
+
 // WaitQueries returns the matching queries once there are n.
 func (s *Server) WaitQueries(ctx context.Context, m Match, n int) ([]Query, error) {
 	for {
@@ -149,13 +166,18 @@ func (s *Server) WaitQueries(ctx context.Context, m Match, n int) ([]Query, erro
 	}
 }
 
+// touch wakes those who wait. The lock is held.
+func (s *Server) touch() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
 // begin notes a query and gives the honest answer with the behaviours that apply.
 func (s *Server) begin(x *Exchange) []Behaviour {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.queries = append(s.queries, x.Query)
-	close(s.changed)
-	s.changed = make(chan struct{})
+	s.touch()
 	x.Reply = s.zone.Answer(x.Msg)
 	for _, r := range s.rules {
 		if r.match.matches(&x.Query) {

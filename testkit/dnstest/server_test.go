@@ -253,10 +253,17 @@ func TestQueriesAreKept(t *testing.T) {
 func TestWaitQueries(t *testing.T) {
 	t.Parallel()
 	s := Start(t, zone)
-	go func() { _, _ = try(s, UDP, query("example.test", dns.TypeMX), patience) }()
+	answered := make(chan error, 1)
+	go func() {
+		_, err := try(s, UDP, query("example.test", dns.TypeMX), patience)
+		answered <- err
+	}()
 	got, err := s.WaitQueries(t.Context(), Match{Type: dns.TypeMX}, 1)
 	if err != nil || len(got) != 1 {
-		t.Fatalf("%d queries, %v", len(got), err)
+		t.Errorf("%d queries, %v", len(got), err)
+	}
+	if err := <-answered; err != nil {
+		t.Error(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -374,5 +381,76 @@ func TestNoQueryIsAFault(t *testing.T) {
 	}
 	if err := s.Close(); err == nil || !strings.Contains(err.Error(), "no query") {
 		t.Errorf("Close: %v", err)
+	}
+}
+
+func TestNoQueryOverUDPIsAFault(t *testing.T) {
+	t.Parallel()
+	s, err := StartServer(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := net.Dial("udp", s.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	answer := query("x.test", dns.TypeA)
+	answer.Response = true
+	b, err := answer.Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Write(b); err != nil {
+		t.Fatal(err)
+	}
+	ask(t, s, UDP, query("x.test", dns.TypeA)) // the one before has been read by then
+	if err := s.Close(); err == nil || !strings.Contains(err.Error(), "UDP from") {
+		t.Errorf("Close: %v", err)
+	}
+}
+
+func TestOpenConnections(t *testing.T) {
+	t.Parallel()
+	s := Start(t, zone)
+	c, err := dns.DialTimeout("tcp", s.Addr().String(), patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := new(dns.Client).ExchangeWithConn(query("example.test", dns.TypeMX), c); err != nil {
+		t.Fatal(err)
+	}
+	if n := s.OpenConnections(); n != 1 {
+		t.Errorf("%d open", n)
+	}
+	_ = c.Close()
+	if err := s.WaitClosed(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if s.OpenConnections() != 0 || s.Connections() != 1 {
+		t.Errorf("%d open of %d", s.OpenConnections(), s.Connections())
+	}
+}
+
+func TestStartServerOnATakenPort(t *testing.T) {
+	t.Parallel()
+	s := Start(t, zone)
+	if _, err := StartServer(Options{Addr: s.Addr()}); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestRefuseAfterClose must not bring a closed server back.
+func TestRefuseAfterClose(t *testing.T) {
+	t.Parallel()
+	s, err := StartServer(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(s.Refuse(TCP), s.Close(), s.Accept(TCP), s.Refuse(UDP), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := try(s, TCP, query("x.test", dns.TypeA), patience); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("TCP after Close: %v", err)
 	}
 }

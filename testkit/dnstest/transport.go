@@ -60,6 +60,7 @@ func (s *Server) enter(c *net.TCPConn) (n int, ok bool) {
 	}
 	s.nconns++
 	s.conns[c] = struct{}{}
+	s.touch()
 	return s.nconns, true
 }
 
@@ -68,6 +69,7 @@ func (s *Server) leave(c *net.TCPConn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
+	s.touch()
 }
 
 // serveConn answers the queries of one connection in the order of their arrival; a slow answer holds back those after

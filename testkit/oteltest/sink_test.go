@@ -18,6 +18,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
+	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -271,5 +272,38 @@ func TestEnv(t *testing.T) {
 	s.Close()
 	if _, err := StartSink("256.0.0.1:0"); err == nil {
 		t.Error("an impossible address was taken")
+	}
+}
+
+func TestKindsAndStatus(t *testing.T) {
+	t.Parallel()
+	s := Start(t)
+	tr := provider(t, s, "x").Tracer("")
+	for kind, want := range map[trace.SpanKind]string{
+		trace.SpanKindServer: "server", trace.SpanKindClient: "client", trace.SpanKindProducer: "producer",
+		trace.SpanKindConsumer: "consumer", trace.SpanKindInternal: "internal",
+	} {
+		_, sp := tr.Start(t.Context(), want, trace.WithSpanKind(kind))
+		sp.SetStatus(otelcodes.Ok, "")
+		sp.End()
+		if got := s.Await(patience, Named(want)); got.Kind != want || got.Status != "ok" {
+			t.Errorf("%s: %+v", want, got)
+		}
+	}
+}
+
+// TestValuesBeyondTheSDK takes what other languages may send: octets, maps and nothing.
+func TestValuesBeyondTheSDK(t *testing.T) {
+	t.Parallel()
+	got := attributes([]*commonpb.KeyValue{
+		{Key: "b", Value: &commonpb.AnyValue{Value: &commonpb.AnyValue_BytesValue{BytesValue: []byte("x")}}},
+		{Key: "m", Value: &commonpb.AnyValue{Value: &commonpb.AnyValue_KvlistValue{KvlistValue: &commonpb.KeyValueList{
+			Values: []*commonpb.KeyValue{{Key: "n", Value: &commonpb.AnyValue{Value: &commonpb.AnyValue_IntValue{IntValue: 7}}}},
+		}}}},
+		{Key: "none"},
+	})
+	want := map[string]any{"b": []byte("x"), "m": map[string]any{"n": int64(7)}, "none": nil}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%#v", got)
 	}
 }

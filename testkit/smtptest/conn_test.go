@@ -403,3 +403,53 @@ func TestServerCloseEndsConversations(t *testing.T) {
 		t.Errorf("after Close: %v", err)
 	}
 }
+
+func TestConnEnds(t *testing.T) {
+	t.Parallel()
+	talk(t, func(c *Conn) {
+		if c.RemoteAddr() != c.NetConn().RemoteAddr() {
+			t.Errorf("remote %s", c.RemoteAddr())
+		}
+		c.Expect("EHLO")
+		c.Close()
+		if err := c.TrySend("250\r\n"); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("send after Close: %v", err)
+		}
+		if _, err := c.TryReadLine(); closeKind(err) != ClosedHere {
+			t.Errorf("read after Close: %v", err)
+		}
+	}, func(c *client) {
+		c.send("EHLO x\r\n")
+		if err := c.end(); err != nil {
+			t.Errorf("got %v, want end of file", err)
+		}
+	})
+}
+
+// TestQuitNeedsNo221 lets a client go without waiting for the reply (S-73).
+func TestQuitNeedsNo221(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		client, server := Pipe(0)
+		wait := Script(t, server, func(c *Conn) {
+			c.Expect("MAIL")
+			time.Sleep(time.Second) // the client has gone by now
+			c.Quit()
+		})
+		_, _ = io.WriteString(client, "MAIL FROM:<>\r\nQUIT\r\n")
+		_ = client.Close()
+		wait()
+	})
+}
+
+func TestSendFails(t *testing.T) {
+	t.Parallel()
+	rec := &recorder{TB: t}
+	client, server := net.Pipe()
+	_ = client.Close()
+	Script(rec, server, func(c *Conn) { c.Send("220\r\n") })()
+	rec.end()
+	if got := rec.all(); !strings.Contains(got, `send "220\r\n": io: read/write on closed pipe`) {
+		t.Errorf("reported %q", got)
+	}
+}

@@ -186,3 +186,22 @@ func TestHostOnDot(t *testing.T) {
 		}
 	}
 }
+
+// TestHookAskAfterTheEnd tells a hook that its client has gone in the middle of its dialogue.
+func TestHookAskAfterTheEnd(t *testing.T) {
+	t.Parallel()
+	told := make(chan bool, 1)
+	h := NewHost(t, HostOptions{OnOther: func(_, _ string, ask func(string) (string, bool)) string {
+		_, ok := ask("334 ")
+		told <- ok
+		return "501 5.5.2 cancelled"
+	}})
+	c := dial(t, h.Addr())
+	c.want("220")
+	c.cmd("AUTH LOGIN", "334")
+	_ = c.conn.Close()
+	if <-told {
+		t.Error("the hook was given a line")
+	}
+	h.WaitClosed(1, patience)
+}

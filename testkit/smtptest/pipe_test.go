@@ -207,3 +207,25 @@ func TestPipeFakeTime(t *testing.T) {
 		_ = server.Close()
 	})
 }
+
+func TestPipeAddresses(t *testing.T) {
+	t.Parallel()
+	a, b := Pipe(0)
+	if a.LocalAddr() != b.RemoteAddr() || a.RemoteAddr() != b.LocalAddr() || a.LocalAddr() == a.RemoteAddr() {
+		t.Errorf("%s to %s, %s to %s", a.LocalAddr(), a.RemoteAddr(), b.LocalAddr(), b.RemoteAddr())
+	}
+	_ = a.Close()
+	if err := a.CloseWrite(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("CloseWrite after Close: %v", err)
+	}
+	if err := a.SetDeadline(time.Now()); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("SetDeadline after Close: %v", err)
+	}
+	if kind := b.awaitPeer(); kind != ClosedFIN {
+		t.Errorf("closed by %s", kind)
+	}
+	_ = b.Close()
+	if kind := b.awaitPeer(); kind != ClosedHere {
+		t.Errorf("closed by %s", kind)
+	}
+}
