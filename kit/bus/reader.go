@@ -244,13 +244,17 @@ func (r *Reader) Close() error {
 
 // ReadSegment reads one message by its sequence. The error wraps jetstream.ErrMsgNotFound when it is not there.
 func ReadSegment(ctx context.Context, js jetstream.JetStream, stream string, seq uint64) (Delivery, error) {
-	m, err := leaderGet(ctx, js, stream, getRequest{Seq: seq})
+	m, err := directGet(ctx, js, stream, getRequest{Seq: seq})
 	if err != nil {
 		return Delivery{}, fmt.Errorf("message %d of stream %s: %w", seq, stream, err)
 	}
+	return m.delivery(stream), nil
+}
+
+func (m *storedMsg) delivery(stream string) Delivery {
 	d := Delivery{
 		Stream: stream, Subject: m.Subject, Sequence: m.Sequence, Time: m.Time, Header: m.Header, Data: m.Data,
 	}
 	d.Segment, d.Err = DecodeSegment(d.Header, d.Data)
-	return d, nil
+	return d
 }

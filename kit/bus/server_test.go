@@ -61,3 +61,20 @@ func loseAnswers(s *bustest.Server, do func()) {
 	s.CutConnections()
 	s.ReleaseReplies()
 }
+
+// lastRevision is the last sequence of the bucket of leases, asked from the server itself.
+func lastRevision(tb testing.TB, s *server.Server) uint64 {
+	tb.Helper()
+	info, err := s.Jsz(&server.JSzOptions{Accounts: true, Streams: true})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, account := range info.AccountDetails {
+		for _, stream := range account.Streams {
+			if stream.Name == "KV_"+BucketOwners {
+				return stream.State.LastSeq
+			}
+		}
+	}
+	return 0
+}

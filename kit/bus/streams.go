@@ -129,20 +129,20 @@ func (l Layout) streams() []jetstream.StreamConfig {
 	return all
 }
 
-// stream is what all streams share. Direct gets stay off: a follower could answer them with a state older than
-// an answered publish, and what reads single messages here decides whether something was stored.
+// stream is what all streams share.
 func (l Layout) stream(name, subject string) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
-		Name:       name,
-		Subjects:   []string{subject},
-		Storage:    jetstream.FileStorage,
-		Retention:  jetstream.LimitsPolicy,
-		Discard:    jetstream.DiscardNew,
-		MaxMsgs:    -1,
-		MaxBytes:   -1,
-		MaxMsgSize: MaxPayload,
-		Duplicates: DedupeWindow,
-		Replicas:   l.replicas(),
+		Name:        name,
+		Subjects:    []string{subject},
+		Storage:     jetstream.FileStorage,
+		Retention:   jetstream.LimitsPolicy,
+		Discard:     jetstream.DiscardNew,
+		MaxMsgs:     -1,
+		MaxBytes:    -1,
+		MaxMsgSize:  MaxPayload,
+		Duplicates:  DedupeWindow,
+		Replicas:    l.replicas(),
+		AllowDirect: true, // see directGet
 		Metadata: map[string]string{
 			metaPartitions: strconv.Itoa(l.Partitions),
 			metaFormat:     segmentVersion,
@@ -244,7 +244,8 @@ type Last struct {
 	Bytes    uint64            // size of the stream
 }
 
-// LastSequences reports where a stream stands, as its leader knows it.
+// LastSequences reports where a stream stands, as its leader knows it. The stream's last sequence and the time are read
+// before those of the subjects, so that a subject whose last sequence is lower has nothing between the two.
 func LastSequences(ctx context.Context, js jetstream.JetStream, stream string) (Last, error) {
 	s, err := js.Stream(ctx, stream)
 	if err != nil {

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const kvOperation = "KV-Operation" // header of the mark left by a deleted key
+
+// expiring is keys of BucketOwners that the server removes when they are not written again in time. The
+// key-value API sets a time to live only when it creates a key, so a renewal is published as the bucket's stream
+// wants it.
+type expiring struct {
+	js  jetstream.JetStream
+	ttl string
+}
+
+func openExpiring(ctx context.Context, js jetstream.JetStream, ttl time.Duration) (*expiring, error) {
+	if ttl < time.Second {
+		return nil, fmt.Errorf("time to live of %v is under a second", ttl)
+	}
+	if _, err := js.KeyValue(ctx, BucketOwners); err != nil {
+		return nil, fmt.Errorf("key-value bucket %s: %w", BucketOwners, err)
+	}
+	seconds := (ttl + time.Second - 1) / time.Second // never shorter than the owner believes
+	return &expiring{js: js, ttl: strconv.Itoa(int(seconds)) + "s"}, nil
+}
+
+// ownersStream is the stream below BucketOwners.
+const ownersStream = "KV_" + BucketOwners
+
+func ownersSubject(key string) string { return "$KV." + BucketOwners + "." + key }
+
+// get returns a key's value and revision as the leader knows them. When there is no such key the value is empty
+// and the revision is what put has to state.
+func (e *expiring) get(ctx context.Context, key string) (value string, revision uint64, err error) {
+	m, err := leaderGet(ctx, e.js, ownersStream, getRequest{LastFor: ownersSubject(key)})
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return "", 0, nil
+	}
+	if err != nil {
+		return "", 0, err
+	}
+	return string(m.Data), m.Sequence, nil // a mark of a deleted or expired key has no data
+}
+
+// put writes a key if its revision is still the one given, and starts its time to live anew.
+func (e *expiring) put(ctx context.Context, key, value string, revision uint64) (uint64, error) {
+	m := &nats.Msg{Subject: ownersSubject(key), Data: []byte(value), Header: nats.Header{
+		jetstream.MsgTTLHeader: {e.ttl}, jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(revision, 10)},
+	}}
+	ack, err := publishOnce(ctx, e.js, m, defaultPublishTimeout)
+	if err != nil {
+		return 0, err
+	}
+	return ack.Sequence, nil
+}
+
+// remove deletes a key if its revision is still the one given.
+func (e *expiring) remove(ctx context.Context, key string, revision uint64) error {
+	m := &nats.Msg{Subject: ownersSubject(key), Header: nats.Header{
+		kvOperation: {"DEL"}, jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(revision, 10)},
+		jetstream.MsgTTLHeader: {strconv.Itoa(int(limitMarkerTTL/time.Second)) + "s"},
+	}}
+	_, err := publishOnce(ctx, e.js, m, defaultPublishTimeout)
+	return err
+}
