@@ -217,7 +217,7 @@ func (c *Cluster) Conn() *nats.Conn {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.conn == nil {
-		nc, err := nats.Connect(c.URL(), connOptions()...)
+		nc, err := nats.Connect(c.URL(), connOptions(c.log)...)
 		if err != nil {
 			c.tb.Fatalf("bustest: connect: %v", err)
 		}

@@ -12,7 +12,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// logger keeps warnings and errors of a server, to be shown when the test fails. It implements server.Logger.
+// logger keeps warnings and errors of a server and its clients, to be shown when the test fails. It implements server.Logger.
 type logger struct {
 	mu    sync.Mutex
 	lines []string
@@ -65,6 +65,6 @@ func (l *logger) report(tb testing.TB) {
 		return
 	}
 	for _, line := range l.lines {
-		tb.Logf("nats-server %s", line)
+		tb.Logf("nats %s", line)
 	}
 }

@@ -243,11 +243,13 @@ func (s *Server) JetStream() jetstream.JetStream {
 // ConnOptions are the options of Conn, for code that connects by itself: an in-process connection that survives
 // restarts, no reconnect buffer, reconnecting without end.
 func (s *Server) ConnOptions() []nats.Option {
-	return append(connOptions(), nats.InProcessServer(s.door))
+	return append(connOptions(s.log), nats.InProcessServer(s.door))
 }
 
-func connOptions() []nats.Option {
+// connOptions make asynchronous errors part of the log, to be shown when the test fails.
+func connOptions(log *logger) []nats.Option {
 	return []nats.Option{
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Warnf("client: %v", err) }),
 		nats.ReconnectBufSize(-1), nats.MaxReconnects(-1),
 		nats.ReconnectWait(10 * time.Millisecond), nats.ReconnectJitter(0, 0),
 	}

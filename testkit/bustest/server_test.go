@@ -191,7 +191,7 @@ func TestListen(t *testing.T) {
 	t.Parallel()
 	s := StartWith(t, Options{Listen: true})
 	url := s.URL()
-	nc, err := nats.Connect(url, connOptions()...)
+	nc, err := nats.Connect(url, connOptions(s.log)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -331,13 +331,13 @@ func TestMisuse(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, f := range map[string]func(rec *recorder){
-		"the server runs already":          func(rec *recorder) { Start(rec).StartAgain() },
-		"the server does not run":          func(rec *recorder) { s := Start(rec); s.Stop(); s.Crash() },
-		"the server has no listener":       func(rec *recorder) { _ = Start(rec).URL() },
-		"bustest: connect: ":               func(rec *recorder) { s := Start(rec); s.Stop(); s.Conn() },
-		"is not a directory":               func(rec *recorder) { StartWith(rec, Options{StoreDir: file}) },
-		"listen tcp: address 70000":        func(rec *recorder) { StartWith(rec, Options{Listen: true, Port: 70000}) },
-		"nats-server warning: disk is low": func(rec *recorder) { s := Start(rec); s.log.Warnf("disk is %s", "low"); rec.Fatal("x") },
+		"the server runs already":    func(rec *recorder) { Start(rec).StartAgain() },
+		"the server does not run":    func(rec *recorder) { s := Start(rec); s.Stop(); s.Crash() },
+		"the server has no listener": func(rec *recorder) { _ = Start(rec).URL() },
+		"bustest: connect: ":         func(rec *recorder) { s := Start(rec); s.Stop(); s.Conn() },
+		"is not a directory":         func(rec *recorder) { StartWith(rec, Options{StoreDir: file}) },
+		"listen tcp: address 70000":  func(rec *recorder) { StartWith(rec, Options{Listen: true, Port: 70000}) },
+		"nats warning: disk is low":  func(rec *recorder) { s := Start(rec); s.log.Warnf("disk is %s", "low"); rec.Fatal("x") },
 	} {
 		t.Run(want, func(t *testing.T) {
 			t.Parallel()
