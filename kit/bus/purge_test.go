@@ -123,7 +123,9 @@ func TestTrimOutcomeKeepsWhatIsNeeded(t *testing.T) {
 			t.Errorf("%+v: the stream begins at %d, want %d", o, got, want)
 		}
 	}
-	trim(TrimOptions{MaxBytes: 1, NotPast: 100}, 1)
+	if first, err := TrimOutcome(testContext(t), js, TrimOptions{MaxBytes: 1, NotPast: 100}); err != nil || first != 1 {
+		t.Errorf("an empty stream: first %d, %v", first, err)
+	}
 	for range 10 {
 		publish(t, js, OutcomeSubject(Notice, 0), "m")
 	}
