@@ -4,9 +4,9 @@ package dnscache
 
 import (
 	"context"
-	"sync"
 	"time"
 
+	"github.com/postrider/postrider/services/resolver/internal/boundedmap"
 	"github.com/postrider/postrider/services/resolver/internal/dnsquery"
 )
 
@@ -32,14 +32,10 @@ type Options struct {
 
 // Cache holds answers. It is safe for concurrent use.
 type Cache struct {
-	entries int
-	maxTTL  time.Duration
-	now     func() time.Time
+	maxTTL time.Duration
+	now    func() time.Time
 
-	mu       sync.RWMutex
-	answers  map[key]*entry
-	oldest   *entry // by time of storing
-	youngest *entry
+	answers *boundedmap.Map[key, *dnsquery.Answer]
 }
 
 type key struct {
@@ -47,15 +43,9 @@ type key struct {
 	typ  dnsquery.Type
 }
 
-type entry struct {
-	key            key
-	answer         *dnsquery.Answer
-	older, younger *entry
-}
-
 // New returns an empty Cache.
 func New(o Options) *Cache {
-	c := &Cache{entries: max(o.Entries, 1), maxTTL: MaxTTL, now: o.Now, answers: map[key]*entry{}}
+	c := &Cache{maxTTL: MaxTTL, now: o.Now, answers: boundedmap.New[key, *dnsquery.Answer](o.Entries)}
 	if o.MaxTTL > 0 {
 		c.maxTTL = min(o.MaxTTL, MaxTTL)
 	}
@@ -106,13 +96,11 @@ func (c *Cache) get(q dnsquery.Question) *dnsquery.Answer {
 	if q.Fresh {
 		return nil
 	}
-	c.mu.RLock()
-	e := c.answers[key{q.Name, q.Type}]
-	c.mu.RUnlock()
-	if e == nil || !c.now().Before(e.answer.Expires) {
+	a, ok := c.answers.Get(key{q.Name, q.Type})
+	if !ok || !c.now().Before(a.Expires) {
 		return nil
 	}
-	return e.answer
+	return a
 }
 
 // store keeps an answer nobody else has seen yet, and sets when it was asked and when it expires.
@@ -120,18 +108,11 @@ func (c *Cache) store(q dnsquery.Question, a *dnsquery.Answer) {
 	a.Asked = c.now()
 	a.Expires = a.Asked.Add(c.lifetime(a))
 	k := key{q.Name, q.Type}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if old := c.answers[k]; old != nil {
-		c.remove(old)
+	if a.Expires.After(a.Asked) {
+		c.answers.Put(k, a)
+	} else {
+		c.answers.Delete(k)
 	}
-	if !a.Expires.After(a.Asked) {
-		return
-	}
-	for len(c.answers) >= c.entries {
-		c.remove(c.oldest)
-	}
-	c.add(&entry{key: k, answer: a})
 }
 
 // lifetime is the TTL within the bounds of.
@@ -142,51 +123,10 @@ func (c *Cache) lifetime(a *dnsquery.Answer) time.Duration {
 	return min(max(a.TTL, MinTTL), c.maxTTL)
 }
 
-func (c *Cache) add(e *entry) {
-	c.answers[e.key] = e
-	e.older = c.youngest
-	if c.youngest != nil {
-		c.youngest.younger = e
-	} else {
-		c.oldest = e
-	}
-	c.youngest = e
-}
-
-func (c *Cache) remove(e *entry) {
-	delete(c.answers, e.key)
-	if e.older != nil {
-		e.older.younger = e.younger
-	} else {
-		c.oldest = e.younger
-	}
-	if e.younger != nil {
-		e.younger.older = e.older
-	} else {
-		c.youngest = e.older
-	}
-}
-
 // Len returns the number of answers held, expired ones among them.
-func (c *Cache) Len() int {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	return len(c.answers)
-}
+func (c *Cache) Len() int { return c.answers.Len() }
 
 // Flush forgets the answers for a name with all its types, or everything for "", and returns how many there were.
 func (c *Cache) Flush(name string) int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	before := len(c.answers)
-	if name == "" {
-		c.answers, c.oldest, c.youngest = map[key]*entry{}, nil, nil
-		return before
-	}
-	for e := c.oldest; e != nil; e = e.younger {
-		if e.key.name == name {
-			c.remove(e)
-		}
-	}
-	return before - len(c.answers)
+	return c.answers.DeleteFunc(func(k key, _ *dnsquery.Answer) bool { return name == "" || k.name == name })
 }
