@@ -53,3 +53,35 @@ type TLSA struct {
 	// Data is the certificate association data.
 	Data []byte
 }
+
+// Life is the time within which something made of several answers may be used.
+type Life struct {
+	// Asked is when the oldest answer arrived, Expires when the first one ends. Both are zero for no answer at all.
+	Asked, Expires time.Time
+	// Ended says that something in it failed: it is for one use only.
+	Ended bool
+}
+
+// Add takes one answer more.
+func (l *Life) Add(a *Answer) { l.Join(Life{Asked: a.Asked, Expires: a.Expires}) }
+
+// Join takes the answers of another Life.
+func (l *Life) Join(o Life) {
+	l.Ended = l.Ended || o.Ended
+	switch {
+	case o.Asked.IsZero():
+		return
+	case l.Asked.IsZero():
+		l.Asked, l.Expires = o.Asked, o.Expires
+		return
+	}
+	if o.Asked.Before(l.Asked) {
+		l.Asked = o.Asked
+	}
+	if o.Expires.Before(l.Expires) {
+		l.Expires = o.Expires
+	}
+}
+
+// Holds reports that it may be used at a moment.
+func (l *Life) Holds(now time.Time) bool { return !l.Ended && now.Before(l.Expires) }
