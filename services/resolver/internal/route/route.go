@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package route
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
+	resolverv1 "github.com/postrider/postrider/proto/postrider/resolver/v1"
+
+	"github.com/postrider/postrider/services/resolver/internal/dnsquery"
+)
+
+// route is a finished route in a form that is small and never changed, so that many callers can share it.
+type route struct {
+	domain, canonical, site string
+	implicit                bool
+	hops                    []hop // in order of preference
+	shared                  bool  // an address stands at more than one of them
+	failure                 *eventv1.Failure
+	warnings                []string
+	life                    dnsquery.Life
+}
+
+// hop is one host of a route.
+type hop struct {
+	name       string
+	preference uint16
+	port       uint16
+	addrs      []string
+	tls        *resolverv1.TlsPolicy
+	failure    *eventv1.Failure
+}
+
+// sharesAddresses reports an address that is reached through more than one name.
+func (o *route) sharesAddresses() bool {
+	seen := map[string]struct{}{}
+	for i := range o.hops {
+		for _, a := range o.hops[i].addrs {
+			if _, again := seen[a]; again {
+				return true
+			}
+			seen[a] = struct{}{}
+		}
+	}
+	return false
+}
+
+// reply is a response and what hangs on it in one piece of memory.
+type reply struct {
+	response resolverv1.ResolveRouteResponse
+	age      durationpb.Duration
+}
+
+// draw makes the answer for one call: hosts of equal preference in random order (RFC 5321, section 5.1; R-02), each
+// address once. intn draws from 0 to n-1. Address lists, policies and failures are shared with other calls.
+func (o *route) draw(intn func(int) int, age time.Duration) *resolverv1.ResolveRouteResponse {
+	r := &reply{}
+	out := &r.response
+	out.Domain, out.CanonicalDomain, out.Site = o.domain, o.canonical, o.site
+	out.ImplicitMx, out.Failure, out.Warnings = o.implicit, o.failure, o.warnings
+	if age > 0 {
+		r.age.Seconds, r.age.Nanos = int64(age/time.Second), int32(age%time.Second)
+	}
+	out.CacheAge = &r.age
+	if len(o.hops) == 0 {
+		return out
+	}
+	hosts := make([]resolverv1.Host, len(o.hops))
+	out.Hosts = make([]*resolverv1.Host, len(o.hops))
+	for i := range o.hops {
+		h := &o.hops[i]
+		hosts[i].Name, hosts[i].Preference, hosts[i].Port = h.name, uint32(h.preference), uint32(h.port)
+		hosts[i].Addresses, hosts[i].Tls, hosts[i].Failure = h.addrs, h.tls, h.failure
+		out.Hosts[i] = &hosts[i]
+	}
+	shuffleLevels(out.Hosts, func(i int) uint32 { return out.Hosts[i].Preference }, intn)
+	if o.shared {
+		out.Hosts = once(out.Hosts)
+	}
+	return out
+}
+
+// shuffleLevels shuffles each run of equal preference (Fisher-Yates).
+func shuffleLevels[T any](all []T, preference func(i int) uint32, intn func(int) int) {
+	for start := 0; start < len(all); {
+		end := start + 1
+		for end < len(all) && preference(end) == preference(start) {
+			end++
+		}
+		level := all[start:end]
+		for i := len(level) - 1; i > 0; i-- {
+			j := intn(i + 1)
+			level[i], level[j] = level[j], level[i]
+		}
+		start = end
+	}
+}
+
+// once leaves each address with the first host it is reached through, and drops hosts that have none left.
+func once(hosts []*resolverv1.Host) []*resolverv1.Host {
+	seen := map[string]struct{}{}
+	kept := hosts[:0]
+	for _, h := range hosts {
+		own := make([]string, 0, len(h.Addresses))
+		for _, a := range h.Addresses {
+			if _, again := seen[a]; !again {
+				seen[a] = struct{}{}
+				own = append(own, a)
+			}
+		}
+		if len(own) == 0 && h.Failure == nil {
+			continue
+		}
+		h.Addresses = own
+		kept = append(kept, h)
+	}
+	return kept
+}

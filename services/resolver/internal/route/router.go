@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package route
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	resolverv1 "github.com/postrider/postrider/proto/postrider/resolver/v1"
+
+	"github.com/postrider/postrider/services/resolver/internal/boundedmap"
+	"github.com/postrider/postrider/services/resolver/internal/dnsquery"
+	"github.com/postrider/postrider/services/resolver/internal/mxlookup"
+	"github.com/postrider/postrider/services/resolver/internal/ownhost"
+	"github.com/postrider/postrider/services/resolver/internal/specialaddr"
+	"github.com/postrider/postrider/services/resolver/internal/tlspolicy"
+)
+
+// Options describe a Router.
+type Options struct {
+	// DNS answers questions.
+	DNS dnsquery.Querier
+	// TLS finds policies.
+	TLS tlspolicy.Source
+	// Own knows which hosts are ourselves.
+	Own *ownhost.Own
+	// Guard knows which addresses are special.
+	Guard specialaddr.Guard
+	// Port is the TCP port the sender dials where the route names none.
+	Port uint16
+	// Entries bounds the cache of finished routes.
+	Entries int
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+	// IntN draws a number from 0 to n-1 and is safe for concurrent use; nil is that of math/rand/v2.
+	IntN func(n int) int
+}
+
+// Router finds routes. It is safe for concurrent use.
+type Router struct {
+	o      Options
+	routes *boundedmap.Map[key, *route]
+}
+
+type key struct{ domain, smarthost string }
+
+// New returns a Router.
+func New(o Options) *Router {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.IntN == nil {
+		o.IntN = rand.IntN
+	}
+	return &Router{o: o, routes: boundedmap.New[key, *route](o.Entries)}
+}
+
+// Resolve returns the route, or the verdict why there is none, as an answer. The error is a *SmarthostError or that of
+// ctx. Address lists and policies of the answer are shared and must not be changed.
+func (r *Router) Resolve(ctx context.Context, q Request) (*resolverv1.ResolveRouteResponse, error) {
+	d, failure, err := parse(q)
+	if err != nil {
+		return nil, err
+	}
+	if failure != nil {
+		return (&route{domain: d.domain, failure: failure.Proto()}).draw(r.o.IntN, 0), nil
+	}
+	began := r.o.Now()
+	k := key{d.domain, q.Smarthost}
+	if q.Smarthost != "" {
+		k.domain = "" // the same for every domain
+	}
+	if !q.Fresh {
+		if cached, ok := r.routes.Get(k); ok && cached.life.Holds(began) {
+			return r.answer(cached, d, began), nil
+		}
+	}
+	built, err := r.build(ctx, d, q.Fresh)
+	if err != nil {
+		return nil, err
+	}
+	if built.life.Holds(began) {
+		r.routes.Put(k, built)
+	}
+	return r.answer(built, d, began), nil
+}
+
+// answer is the route for one call. What was asked within the call itself has no age.
+func (r *Router) answer(o *route, d destination, began time.Time) *resolverv1.ResolveRouteResponse {
+	var age time.Duration
+	if o.life.Asked.Before(began) && !o.life.Asked.IsZero() {
+		age = began.Sub(o.life.Asked)
+	}
+	out := o.draw(r.o.IntN, age)
+	out.Domain = d.domain
+	return out
+}
+
+// shuffle draws an order of targets of equal preference.
+func (r *Router) shuffle(targets []mxlookup.Target) {
+	shuffleLevels(targets, func(i int) uint32 { return uint32(targets[i].Preference) }, r.o.IntN)
+}
+
+// Flush forgets the finished routes that may depend on a name: all of them, since a host serves many domains. They are
+// put together again from what the DNS cache still has.
+func (r *Router) Flush() { r.routes.DeleteFunc(func(key, *route) bool { return true }) }
