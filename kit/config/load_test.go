@@ -208,7 +208,7 @@ func TestLoadSections(t *testing.T) {
 	for text, want := range map[string]string{
 		"node: {}\nresolver: {}\n": "f:2: resolver: unknown section",
 		"node: {}\nnode: {}\n":     "f:2: node: key given twice, first in line 1",
-		"node:\n  nmae: x\n":       "f:2: node.nmae: unknown key",
+		"node:\n  nickname: x\n":   "f:2: node.nickname: unknown key",
 		"gateway: 1\n":             "f:1: gateway: must be a mapping of keys and values",
 	} {
 		err := DecodeSections([]byte(text), "f", Section{"node", &node}, Section{"gateway", &own})

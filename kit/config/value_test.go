@@ -3,7 +3,6 @@
 package config
 
 import (
-	"math"
 	"testing"
 	"time"
 )
@@ -109,7 +108,7 @@ func FuzzSize(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if s < 0 || s.Bytes() > math.MaxInt64 {
+		if s < 0 || s.Bytes() != int64(s) {
 			t.Fatalf("%q is %d", text, s)
 		}
 		if again, err := ParseSize(s.String()); err != nil || again != s {

@@ -85,8 +85,10 @@ func TestLogger_NeverFullAddresses(t *testing.T) {
 	log, out := logger()
 	log.Bounced(t.Context(), Event{
 		Domain: "bob.private@example.com",
-		Failure: &smtpreply.Error{Code: 550, Detail: `mail to bob.private@example.com failed`,
-			Text: []string{"<bob.private@example.com>: unknown", `"bob private"@example.com and (bob.private@example.com,bob.private@example.org)`}},
+		Failure: &smtpreply.Error{
+			Code: 550, Detail: `mail to bob.private@example.com failed`,
+			Text: []string{"<bob.private@example.com>: unknown", `"bob private"@example.com and (bob.private@example.com,bob.private@example.org)`},
+		},
 	})
 	line := out.String()
 	if strings.Contains(line, "private") {

@@ -173,13 +173,17 @@ func authenticate(ctx context.Context, tokens *Tokens) (Caller, error) {
 	}
 	token, present := bearer(ctx)
 	if !present {
-		return Caller{}, &Error{Code: codes.Unauthenticated, Reason: ReasonTokenMissing, Enhanced: smtpreply.Code(5, 7, 0),
-			Message: "no bearer token was sent"}
+		return Caller{}, &Error{
+			Code: codes.Unauthenticated, Reason: ReasonTokenMissing, Enhanced: smtpreply.Code(5, 7, 0),
+			Message: "no bearer token was sent",
+		}
 	}
 	caller, ok := known.lookup(token)
 	if !ok {
-		return Caller{}, &Error{Code: codes.Unauthenticated, Reason: ReasonTokenInvalid, Enhanced: smtpreply.Code(5, 7, 8),
-			Message: "the bearer token is not known"}
+		return Caller{}, &Error{
+			Code: codes.Unauthenticated, Reason: ReasonTokenInvalid, Enhanced: smtpreply.Code(5, 7, 8),
+			Message: "the bearer token is not known",
+		}
 	}
 	return caller, nil
 }
@@ -202,6 +206,8 @@ func authorize(caller Caller, right Right) error {
 	if caller.Has(right) {
 		return nil
 	}
-	return &Error{Code: codes.PermissionDenied, Reason: ReasonRightMissing, Enhanced: smtpreply.Code(5, 7, 1),
-		Message: fmt.Sprintf("the caller has no right %q", right)}
+	return &Error{
+		Code: codes.PermissionDenied, Reason: ReasonRightMissing, Enhanced: smtpreply.Code(5, 7, 1),
+		Message: fmt.Sprintf("the caller has no right %q", right),
+	}
 }

@@ -123,8 +123,15 @@ func TestCaller_Has(t *testing.T) {
 		right  Right
 		want   bool
 	}{
-		{nobody, RightNone, true}, {nobody, RightAny, false}, {nobody, RightSubmit, false}, {nobody, "", false},
-		{known, RightNone, true}, {known, RightAny, true}, {known, RightSubmit, true}, {known, RightOperator, false}, {known, "", false},
+		{nobody, RightNone, true},
+		{nobody, RightAny, false},
+		{nobody, RightSubmit, false},
+		{nobody, "", false},
+		{known, RightNone, true},
+		{known, RightAny, true},
+		{known, RightSubmit, true},
+		{known, RightOperator, false},
+		{known, "", false},
 	} {
 		if got := tt.caller.Has(tt.right); got != tt.want {
 			t.Errorf("%+v has %q = %v", tt.caller, tt.right, got)

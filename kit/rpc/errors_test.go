@@ -23,8 +23,10 @@ import (
 // TestG16_ErrorCrossesAndComesBack: all but the cause.
 func TestG16_ErrorCrossesAndComesBack(t *testing.T) {
 	tests := []*Error{
-		{Code: codes.InvalidArgument, Reason: "ADDRESS_INVALID", Enhanced: smtpreply.Code(5, 1, 3), Message: "two recipients are no addresses",
-			Fields: []Field{{"envelope.recipients[0].address", "has no domain"}, {"envelope.recipients[7].address", "has a control character"}}},
+		{
+			Code: codes.InvalidArgument, Reason: "ADDRESS_INVALID", Enhanced: smtpreply.Code(5, 1, 3), Message: "two recipients are no addresses",
+			Fields: []Field{{"envelope.recipients[0].address", "has no domain"}, {"envelope.recipients[7].address", "has a control character"}},
+		},
 		{Code: codes.ResourceExhausted, Reason: "QUEUE_FULL", Enhanced: smtpreply.Code(4, 3, 1), Message: "the queue is full", RetryAfter: 1500 * time.Millisecond},
 		{Code: codes.NotFound, Reason: "NO_SUCH_MESSAGE", Message: "no such message"},
 		{Code: codes.Internal, Reason: ReasonInternal, Message: "internal error"},
@@ -50,8 +52,10 @@ func TestG16_ErrorCrossesAndComesBack(t *testing.T) {
 
 // TestG16_StatusDetails: what a client in another language reads.
 func TestG16_StatusDetails(t *testing.T) {
-	s := (&Error{Code: codes.InvalidArgument, Reason: "MESSAGE_TOO_LARGE", Enhanced: smtpreply.Code(5, 3, 4), Message: "too large",
-		Fields: []Field{{"content", "is larger than 50MiB"}}, RetryAfter: time.Second}).GRPCStatus()
+	s := (&Error{
+		Code: codes.InvalidArgument, Reason: "MESSAGE_TOO_LARGE", Enhanced: smtpreply.Code(5, 3, 4), Message: "too large",
+		Fields: []Field{{"content", "is larger than 50MiB"}}, RetryAfter: time.Second,
+	}).GRPCStatus()
 	if s.Code() != codes.InvalidArgument || s.Message() != "too large" || len(s.Details()) != 3 {
 		t.Fatalf("got %v", s.Proto())
 	}
@@ -104,7 +108,7 @@ func TestError_Text(t *testing.T) {
 
 // TestFromError_OfWhatIsNotOurs: connections that fail, other servers, plain errors.
 func TestFromError_OfWhatIsNotOurs(t *testing.T) {
-	inner := status.Error(codes.Unavailable, `connection error: desc = "transport: Error while dialing: dial tcp 10.0.0.7:4026: refused"`)
+	inner := status.Error(codes.Unavailable, `connection error: desc = "transport: dial tcp 10.0.0.7:4026: refused"`)
 	got := FromError(fmt.Errorf("resolve: %w", inner))
 	if got.Code != codes.Unavailable || got.Reason != "UNAVAILABLE" || strings.Contains(got.Message, "10.0.0.7") {
 		t.Errorf("got %+v", got)

@@ -243,8 +243,10 @@ func TestPipe_CallersAreKnownByTheirOwnTokens(t *testing.T) {
 
 func TestG16_ErrorsOfHandlers(t *testing.T) {
 	r := start(t, ServerOptions{})
-	want := &Error{Code: codes.InvalidArgument, Reason: "ADDRESS_INVALID", Enhanced: smtpreply.Code(5, 1, 3), Message: "no address",
-		Fields: []Field{{"envelope.sender", "has no domain"}}}
+	want := &Error{
+		Code: codes.InvalidArgument, Reason: "ADDRESS_INVALID", Enhanced: smtpreply.Code(5, 1, 3), Message: "no address",
+		Fields: []Field{{"envelope.sender", "has no domain"}},
+	}
 	var answer error
 	r.services.preview = func(context.Context, *dsnv1.PreviewRequest) error { return answer }
 	r.services.probe = func(grpc.ServerStreamingServer[senderv1.ProbeResponse]) error { return answer }

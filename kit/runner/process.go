@@ -134,7 +134,7 @@ func (r *run) close(ctx context.Context) error {
 // open builds everything in the order in which one part needs another.
 func (r *run) open(ctx context.Context) error {
 	var err error
-	options := append([]telemetry.Option{telemetry.WithVersion(Version())}, r.Process.Telemetry...)
+	options := append([]telemetry.Option{telemetry.WithVersion(Version())}, r.Telemetry...)
 	if r.telemetry, err = telemetry.Setup(ctx, r.Shared.Telemetry, r.Name, options...); err != nil {
 		return err
 	}

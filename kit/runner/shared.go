@@ -24,12 +24,13 @@ func DefaultShared() Shared {
 
 // Sections returns the sections of a process's file: the shared ones, then those of the units.
 func (s *Shared) Sections(units ...Unit) []config.Section {
-	sections := []config.Section{
-		{Name: "node", Value: &s.Node},
-		{Name: "nats", Value: &s.NATS},
-		{Name: "queue", Value: &s.Queue},
-		{Name: "telemetry", Value: &s.Telemetry},
-	}
+	sections := make([]config.Section, 0, 4+len(units))
+	sections = append(sections,
+		config.Section{Name: "node", Value: &s.Node},
+		config.Section{Name: "nats", Value: &s.NATS},
+		config.Section{Name: "queue", Value: &s.Queue},
+		config.Section{Name: "telemetry", Value: &s.Telemetry},
+	)
 	for _, u := range units {
 		sections = append(sections, u.Section())
 	}

@@ -18,10 +18,16 @@ func TestS30_NewReplyTakesTheEnhancedCode(t *testing.T) {
 		want  Reply
 	}{
 		{"one line", 550, []string{"5.1.1 No such user"}, Reply{550, Code(5, 1, 1), []string{"No such user"}}},
-		{"on every line", 550, []string{"5.7.1 Blocked", "5.7.1 see https://example.com"},
-			Reply{550, Code(5, 7, 1), []string{"Blocked", "see https://example.com"}}},
-		{"other code on a later line stays text", 550, []string{"5.7.1 Blocked", "5.1.1 too"},
-			Reply{550, Code(5, 7, 1), []string{"Blocked", "5.1.1 too"}}},
+		{
+			"on every line", 550,
+			[]string{"5.7.1 Blocked", "5.7.1 see https://example.com"},
+			Reply{550, Code(5, 7, 1), []string{"Blocked", "see https://example.com"}},
+		},
+		{
+			"other code on a later line stays text", 550,
+			[]string{"5.7.1 Blocked", "5.1.1 too"},
+			Reply{550, Code(5, 7, 1), []string{"Blocked", "5.1.1 too"}},
+		},
 		{"only on a later line", 550, []string{"Blocked", "5.7.1 why"}, Reply{550, EnhancedCode{}, []string{"Blocked", "5.7.1 why"}}},
 		{"wrong class", 550, []string{"4.7.1 Try later"}, Reply{550, EnhancedCode{}, []string{"4.7.1 Try later"}}},
 		{"intermediate replies have none", 354, []string{"2.0.0 go"}, Reply{354, EnhancedCode{}, []string{"2.0.0 go"}}},

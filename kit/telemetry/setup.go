@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,6 +26,9 @@ import (
 
 // shutdownLimit bounds Shutdown, also with a collector that does not answer.
 const shutdownLimit = 3 * time.Second
+
+// spanQueue is how many spans wait for their export.
+const spanQueue = 16384
 
 // Telemetry is the traces and metrics of a process.
 type Telemetry struct {
@@ -120,13 +124,22 @@ func tracerProvider(cfg config.Telemetry, exporter sdktrace.SpanExporter, observ
 		options = append(options, sdktrace.WithSampler(sdktrace.AlwaysSample()))
 	}
 	if exporter != nil {
-		var processor sdktrace.SpanProcessor = sdktrace.NewBatchSpanProcessor(exporter)
+		processor := batches(exporter)
 		if cfg.Traces == config.TracesInteresting {
 			processor = newTail(processor, cfg.InterestingShare)
 		}
 		options = append(options, sdktrace.WithSpanProcessor(processor))
 	}
 	return sdktrace.NewTracerProvider(options...)
+}
+
+// batches returns a batch processor whose queue, unless OTEL_BSP_MAX_QUEUE_SIZE says otherwise, outlasts a burst: a mail
+// has about a dozen spans, and the SDK drops what does not fit.
+func batches(exporter sdktrace.SpanExporter) sdktrace.SpanProcessor {
+	if os.Getenv("OTEL_BSP_MAX_QUEUE_SIZE") != "" {
+		return sdktrace.NewBatchSpanProcessor(exporter)
+	}
+	return sdktrace.NewBatchSpanProcessor(exporter, sdktrace.WithMaxQueueSize(spanQueue))
 }
 
 // idsOnly records nothing; spans have ids, which logs and records carry.
