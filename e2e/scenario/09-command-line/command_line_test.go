@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package commandline_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/postrider/postrider/e2e/suite"
+	"github.com/postrider/postrider/testkit/dnstest"
+	"github.com/postrider/postrider/testkit/smtptest"
+)
+
+const zone = `
+recipient.example     MX 10 mx.recipient.example
+mx.recipient.example  A  127.0.0.1
+null.example          MX 0 .
+`
+
+// bench is a running suite with one receiving host and two tokens.
+type bench struct {
+	server          string
+	host            *smtptest.Host
+	submit, operate string // token files
+}
+
+func start(t *testing.T) *bench {
+	b := &bench{host: smtptest.NewHost(t, smtptest.HostOptions{Name: "mx.recipient.example"})}
+	dir := t.TempDir()
+	tokens := filepath.Join(dir, "tokens.yaml")
+	b.submit, b.operate = filepath.Join(dir, "submit"), filepath.Join(dir, "operate")
+	write(t, b.submit, "shop-token\n")
+	write(t, b.operate, "ops-token\n")
+	write(t, tokens, fmt.Sprintf("- name: shop\n  sha256: %x\n  rights: [submit]\n- name: ops\n  sha256: %x\n  rights: [operator]\n",
+		sha256.Sum256([]byte("shop-token")), sha256.Sum256([]byte("ops-token"))))
+	s := suite.Start(t, suite.AllInOne, suite.Options{Settings: suite.Settings{
+		"resolver.servers":    []string{dnstest.Start(t, zone).Addr().String()},
+		"sender.smtp_port":    b.host.Addr().Port(),
+		"gateway.tokens_file": tokens,
+	}})
+	b.server = s.Gateway
+	return b
+}
+
+func TestSendStatusRoute(t *testing.T) {
+	b := start(t)
+	file := filepath.Join(t.TempDir(), "m.eml")
+	write(t, file, "From: a@sender.example\nSubject: hello\nMessage-ID: <cli@sender.example>\n\nText with LF only.\n")
+
+	sent := struct {
+		MessageID string `json:"message_id"`
+	}{}
+	b.json(t, 0, &sent, "send", file, "--from", "a@sender.example", "--to", "b@recipient.example", "--token-file", b.submit)
+	got := b.host.Wait(1, 30*time.Second)[0]
+	if !strings.HasSuffix(string(got.Data), "\r\n\r\nText with LF only.\r\n") {
+		t.Errorf("delivered %q", got.Data)
+	}
+
+	status := b.awaitDone(t, sent.MessageID)
+	r := status.Recipients[0]
+	if r.Address != "b@recipient.example" || r.State != "delivered" || len(r.Attempts) != 1 || r.Attempts[0].Outcome != "delivered" {
+		t.Errorf("status %+v", status)
+	}
+	if h := r.Attempts[0].Hosts; len(h) != 1 || h[0].Host != "mx.recipient.example" || h[0].Address != b.host.Addr().String() {
+		t.Errorf("hosts %+v", h)
+	}
+	text, _ := b.run(t, 0, "status", sent.MessageID, "--token-file", b.submit)
+	if !strings.Contains(text, "b@recipient.example  delivered") || !strings.Contains(text, "mx.recipient.example") {
+		t.Errorf("status in words:\n%s", text)
+	}
+
+	text, _ = b.run(t, 0, "route", "recipient.example", "--token-file", b.operate)
+	if !strings.Contains(text, "mx.recipient.example") || !strings.Contains(text, "127.0.0.1") {
+		t.Errorf("route:\n%s", text)
+	}
+	route := struct {
+		Failure struct{ Status, Reason string }
+	}{}
+	b.json(t, 1, &route, "route", "null.example", "--token-file", b.operate)
+	if route.Failure.Status != "5.1.10" || route.Failure.Reason != "null_mx" {
+		t.Errorf("route to a null MX: %+v", route)
+	}
+	if text, _ = b.run(t, 0, "health"); text != "serving\n" {
+		t.Errorf("health: %q", text)
+	}
+}
+
+func TestRefusalsAreTyped(t *testing.T) {
+	b := start(t)
+	dir := t.TempDir()
+	good, mixed, headless, huge := filepath.Join(dir, "good"), filepath.Join(dir, "mixed"), filepath.Join(dir, "headless"), filepath.Join(dir, "huge")
+	write(t, good, "From: a@sender.example\n\nText.\n")
+	write(t, mixed, "From: a@sender.example\r\n\nText.\n")
+	write(t, headless, "\nno header at all\n")
+	write(t, huge, "From: a@sender.example\n\n"+strings.Repeat(strings.Repeat("x", 75)+"\n", 51<<20/76))
+	wrong := filepath.Join(dir, "wrong-token")
+	write(t, wrong, "no-such-token")
+	from, to := []string{"--from", "a@sender.example"}, []string{"--to", "b@recipient.example"}
+
+	for _, c := range []struct {
+		name           string
+		args           []string
+		code, reason   string
+		enhanced, hint string
+	}{
+		{"no token", cat("send", good, from, to), "UNAUTHENTICATED", "TOKEN_MISSING", "", ""},
+		{"wrong token", cat("send", good, from, to, "--token-file", wrong), "UNAUTHENTICATED", "TOKEN_INVALID", "", ""},
+		{"right missing", cat("send", good, from, to, "--token-file", b.operate), "PERMISSION_DENIED", "RIGHT_MISSING", "", ""},
+		{"null sender without the right", cat("send", good, "--from", "", to, "--token-file", b.submit), "PERMISSION_DENIED", "", "5.7.1", ""},
+		{"line end in an address", cat("send", good, from, "--to", "b@recipient.example\r\nRCPT TO:<c@x.example>", "--token-file", b.submit), "INVALID_ARGUMENT", "", "5.1.3", "recipients[0]"},
+		{"no header", cat("send", headless, from, to, "--token-file", b.submit), "INVALID_ARGUMENT", "", "5.6.0", ""},
+		{"too large", cat("send", huge, from, to, "--token-file", b.submit), "INVALID_ARGUMENT", "MESSAGE_TOO_LARGE", "5.3.4", ""},
+		{"unknown id", cat("status", "01ARZ3NDEKTSV4RRFFQ69G5FAV", "--token-file", b.submit), "NOT_FOUND", "", "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			refused := struct {
+				Error struct {
+					Code, Reason, Enhanced, Message string
+					Fields                          []struct{ Field, Description string }
+				}
+			}{}
+			b.json(t, 1, &refused, c.args...)
+			e := refused.Error
+			if e.Code != c.code || (c.reason != "" && e.Reason != c.reason) || e.Reason == "" || e.Enhanced != c.enhanced || e.Message == "" {
+				t.Errorf("got %+v, want %s %s %s", e, c.code, c.reason, c.enhanced)
+			}
+			if c.hint != "" && (len(e.Fields) == 0 || !strings.Contains(e.Fields[0].Field, c.hint)) {
+				t.Errorf("fields %+v do not name %s", e.Fields, c.hint)
+			}
+		})
+	}
+	if _, stderr := b.run(t, 1, cat("send", mixed, from, to, "--token-file", b.submit)...); !strings.Contains(stderr, "mixes CRLF") {
+		t.Errorf("mixed line endings: %q", stderr)
+	}
+	b.run(t, 2, "no-such-command")
+	if n := b.host.Counts().Messages; n != 0 {
+		t.Errorf("%d refused messages were delivered", n)
+	}
+}
+
+type status struct {
+	State      string
+	Recipients []struct {
+		Address, State string
+		Attempts       []struct {
+			Outcome string
+			Hosts   []struct{ Host, Address string }
+		}
+	}
+}
+
+func (b *bench) awaitDone(t *testing.T, id string) (s status) {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for time.Now().Before(deadline) {
+		s = status{}
+		if b.json(t, 0, &s, "status", id, "--token-file", b.submit); s.State == "done" {
+			return s
+		}
+	}
+	t.Fatalf("message %s is not done: %+v", id, s)
+	return s
+}
+
+// json runs a command with --json and decodes what it prints.
+func (b *bench) json(t *testing.T, exit int, into any, args ...string) {
+	t.Helper()
+	out, stderr := b.run(t, exit, append(args, "--json")...)
+	if err := json.Unmarshal([]byte(out), into); err != nil {
+		t.Fatalf("%q printed %q: %v\n%s", args, out, err, stderr)
+	}
+}
+
+func (b *bench) run(t *testing.T, exit int, args ...string) (stdout, stderr string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), suite.Program(t, "postrider"), args...)
+	cmd.Env = append(os.Environ(), "POSTRIDER_SERVER="+b.server)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	var ended *exec.ExitError
+	if err != nil && !errors.As(err, &ended) {
+		t.Fatal(err)
+	}
+	if got := cmd.ProcessState.ExitCode(); got != exit {
+		t.Fatalf("postrider %q ended with %d, want %d\n%s%s", args, got, exit, out.String(), errs.String())
+	}
+	return out.String(), errs.String()
+}
+
+// cat joins words and lists of words.
+func cat(parts ...any) []string {
+	var all []string
+	for _, p := range parts {
+		switch p := p.(type) {
+		case string:
+			all = append(all, p)
+		case []string:
+			all = append(all, p...)
+		}
+	}
+	return all
+}
+
+func write(t *testing.T, file, text string) {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
