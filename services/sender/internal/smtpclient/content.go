@@ -44,6 +44,9 @@ func (t *transaction) content(ctx context.Context) *smtpreply.Error {
 		if err := c.out.Flush(); err != nil {
 			return t.abort(ctx, err)
 		}
+		if c.wire.inputWaiting() {
+			return t.abort(ctx, errInterrupted)
+		}
 	}
 	if !c.box.expectDot() {
 		return t.abort(ctx, errInterrupted)
