@@ -75,7 +75,7 @@ type Appender struct {
 	lookAfter time.Duration // shorter in tests only
 
 	ctx    context.Context // ends when Close gives up
-	cancel context.CancelFunc
+	cancel context.CancelCauseFunc
 	wake   chan struct{} // something to look at
 	done   chan struct{} // the goroutine has ended
 
@@ -128,7 +128,7 @@ func NewAppender(js jetstream.JetStream, o AppenderOptions) *Appender {
 		js: js, opts: o, lookAfter: lookAfter,
 		wake: make(chan struct{}, 1), done: make(chan struct{}), room: make(chan struct{}),
 	}
-	a.ctx, a.cancel = context.WithCancel(context.Background())
+	a.ctx, a.cancel = context.WithCancelCause(context.Background())
 	go a.run()
 	return a
 }
@@ -178,12 +178,12 @@ func (a *Appender) Close(ctx context.Context) error {
 	a.closed = true
 	a.mu.Unlock()
 	a.nudge()
-	defer a.cancel()
+	defer a.cancel(ErrClosed)
 	select {
 	case <-a.done:
 		return nil
 	case <-ctx.Done():
-		a.cancel()
+		a.cancel(ErrClosed)
 		<-a.done
 		return fmt.Errorf("close appender: %w", ctx.Err())
 	}

@@ -65,7 +65,7 @@ func (a *Appender) publish(o *outgoing) (seq uint64, duplicate bool, err error) 
 		}
 		select {
 		case <-a.ctx.Done():
-			return 0, false, a.unavailable(o, errors.Join(ErrClosed, err))
+			return 0, false, a.unavailable(o, errors.Join(context.Cause(a.ctx), err))
 		case <-time.After(wait):
 		}
 	}
@@ -209,4 +209,18 @@ func (a *Appender) Unconfirmed() (after uint64, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.unconfirmedAfter, a.unconfirmed
+}
+
+// Publish stores one message that is no segment, such as a chunk of a content, under an id of its own. It is repeated
+// like a segment, for 15 s, and its errors are those of Append.
+func Publish(ctx context.Context, js jetstream.JetStream, m *nats.Msg, id string) (seq uint64, err error) {
+	a := &Appender{
+		js: js, ctx: ctx, lookAfter: lookAfter,
+		opts: AppenderOptions{PublishTimeout: defaultPublishTimeout, RetryFor: defaultRetryFor},
+	}
+	if m.Header == nil {
+		m.Header = nats.Header{}
+	}
+	seq, _, err = a.publish(&outgoing{id: id, msg: m})
+	return seq, err
 }
