@@ -145,3 +145,6 @@ func (x *Exchange) probe(q dnsquery.Question) {
 		})
 	}
 }
+
+// Forget drops the remembered failures of a name, or all for "".
+func (x *Exchange) Forget(name string) { x.failures.forget(name) }

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package servercheck asks one DNS server in every way a lookup may use it, and says for each way what happened: over
+// UDP, over TCP, with EDNS0, and through a truncated answer (R-38). It is the manual procedure "force TCP, ask for MX,
+// repeat for each server" done at once, and it judges nothing: dnsexchange does not look at it.
+package servercheck
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/postrider/postrider/services/resolver/internal/dnsquery"
+	"github.com/postrider/postrider/services/resolver/internal/dnstransport"
+	"github.com/postrider/postrider/services/resolver/internal/dnswire"
+)
+
+// Names of the probes.
+const (
+	Plain      = "plain"
+	EDNS       = "edns"
+	Truncation = "truncation"
+)
+
+// Result is the word for what a probe came to.
+type Result string
+
+// The results.
+const (
+	OK        Result = "ok"
+	Refused   Result = "refused"
+	Reset     Result = "reset"
+	Timeout   Result = "timeout"
+	Malformed Result = "malformed"
+)
+
+// Probe is one way of asking and what it came to.
+type Probe struct {
+	// Transport is the one that answered, or failed.
+	Transport dnstransport.Transport
+	// Name is plain, edns or truncation.
+	Name string
+	// Result is the word.
+	Result Result
+	// Took is the time to the result.
+	Took time.Duration
+	// Detail is a plain sentence when there is something to say.
+	Detail string
+}
+
+// Checker checks servers. The zero value cannot be used.
+type Checker struct {
+	// Name is the name whose MX is asked for; empty asks for the name servers of the root.
+	Name string
+	// First and Second are the waits over UDP, TCP the whole exchange over TCP, Connect its handshake.
+	First, Second, TCP, Connect time.Duration
+}
+
+// smallSize makes most servers truncate the keys of the root.
+const smallSize = 512
+
+// Check asks a server in every way, all at once.
+func (c Checker) Check(ctx context.Context, server netip.AddrPort) []Probe {
+	q := dnsquery.Question{Type: dnsquery.TypeNS}
+	large := dnsquery.Question{Type: dnsquery.TypeDNSKEY}
+	if c.Name != "" {
+		q = dnsquery.Question{Name: c.Name, Type: dnsquery.TypeMX}
+		large = q
+	}
+	probes := []func() Probe{
+		func() Probe { return c.one(ctx, server, dnstransport.UDP, Plain, dnswire.Query{Question: q}) },
+		func() Probe { return c.one(ctx, server, dnstransport.TCP, Plain, dnswire.Query{Question: q}) },
+		func() Probe { return c.one(ctx, server, dnstransport.UDP, EDNS, dnswire.Query{Question: q, EDNS: true}) },
+		func() Probe {
+			return c.truncation(ctx, server, dnswire.Query{Question: large, EDNS: true, Size: smallSize})
+		},
+	}
+	results := make([]Probe, len(probes))
+	var wg sync.WaitGroup
+	for i, probe := range probes {
+		wg.Go(func() { results[i] = probe() })
+	}
+	wg.Wait()
+	return results
+}
+
+func (c Checker) one(ctx context.Context, server netip.AddrPort, t dnstransport.Transport, name string, q dnswire.Query) Probe {
+	began := time.Now()
+	m, err := c.ask(ctx, server, t, q)
+	p := Probe{Transport: t, Name: name}
+	p.Result, p.Detail = judge(m, err, t)
+	p.Took = time.Since(began)
+	return p
+}
+
+// truncation asks over UDP for more than fits, and the same over TCP as a lookup would. The transport told is the one
+// that failed, else tcp.
+func (c Checker) truncation(ctx context.Context, server netip.AddrPort, q dnswire.Query) Probe {
+	began := time.Now()
+	p := Probe{Transport: dnstransport.UDP, Name: Truncation}
+	m, err := c.ask(ctx, server, dnstransport.UDP, q)
+	p.Result, p.Detail = judge(m, err, dnstransport.UDP)
+	if p.Result == OK {
+		whole := m.Result != dnsquery.ResultTruncated
+		p.Transport = dnstransport.TCP
+		m, err = c.ask(ctx, server, dnstransport.TCP, q)
+		if p.Result, p.Detail = judge(m, err, dnstransport.TCP); p.Result == OK && whole {
+			p.Detail = "The answer over UDP was not truncated; the question was asked over TCP all the same."
+		}
+	}
+	p.Took = time.Since(began)
+	return p
+}
+
+// ask sends a query; over UDP once more when the first is not answered, since a datagram may be lost.
+func (c Checker) ask(ctx context.Context, server netip.AddrPort, t dnstransport.Transport, q dnswire.Query) (*dnswire.Message, error) {
+	wait := c.First
+	if t == dnstransport.TCP {
+		wait = c.TCP
+	}
+	m, err := c.once(ctx, server, t, q, wait)
+	var failed *dnstransport.Error
+	if t == dnstransport.UDP && errors.As(err, &failed) && failed.Result == dnsquery.ResultTimeout {
+		return c.once(ctx, server, t, q, c.Second)
+	}
+	return m, err
+}
+
+func (c Checker) once(ctx context.Context, server netip.AddrPort, t dnstransport.Transport, q dnswire.Query, wait time.Duration) (*dnswire.Message, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	return dnstransport.Ask(ctx, t, server, q, c.Connect)
+}
+
+// judge names what came back. A truncated answer is good over UDP and none over TCP.
+func judge(m *dnswire.Message, err error, t dnstransport.Transport) (Result, string) {
+	var failed *dnstransport.Error
+	switch {
+	case errors.As(err, &failed):
+		return silent(failed.Result)
+	case m.Result == dnsquery.ResultAnswered, m.Result == dnsquery.ResultTruncated && t == dnstransport.UDP:
+		return OK, ""
+	case m.Result == dnsquery.ResultTruncated:
+		return Malformed, "The answer over TCP is truncated as well."
+	case m.Result == dnsquery.ResultLame:
+		return Malformed, "The server neither is responsible nor asks others (lame)."
+	default:
+		return Malformed, fmt.Sprintf("The server answered %s.", m.RcodeName())
+	}
+}
+
+func silent(r dnsquery.Result) (Result, string) {
+	switch r {
+	case dnsquery.ResultRefused:
+		return Refused, "The port is closed."
+	case dnsquery.ResultReset:
+		return Reset, "The connection was closed before an answer came."
+	case dnsquery.ResultUnreachable:
+		return Refused, "There is no way to the server."
+	case dnsquery.ResultMalformed:
+		return Malformed, "What came back is no DNS answer to the question."
+	case dnsquery.ResultCancelled:
+		return Timeout, "The check was ended before an answer came."
+	default:
+		return Timeout, "No answer came in time."
+	}
+}
