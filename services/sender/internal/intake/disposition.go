@@ -65,12 +65,13 @@ func (d *Desk) judge(del bus.Delivery, index int, at Moment) Disposition {
 		_, raw := bus.EncodeSegment([]bus.Frame{frame})
 		return Disposition{Kind: Hold, Place: p, Content: raw, Fault: err}
 	}
-	mail.PossibleDuplicate = mail.GetPossibleDuplicate() || mark
 	j := Disposition{Kind: Attempt, Place: p, Mail: mail, Content: frame.Content}
 	if state == ledger.Deferred {
+		// What the attempt came to is known: there is nothing to doubt.
 		j.Kind, j.Outcome = MoveOn, d.ledger.Deferral(p)
 		return j
 	}
+	mail.PossibleDuplicate = mail.GetPossibleDuplicate() || mark
 	rest := waitLeft(mail, p.Stream, at)
 	if chained, ok := due.Rest(d.minutes, rest); ok {
 		j.Kind, j.Chained = Chain, chained

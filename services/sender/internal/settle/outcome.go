@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/postrider/postrider/kit/bus"
@@ -105,6 +107,31 @@ func Held(mail *eventv1.QueuedMail, at ledger.Place, why HeldReason, now time.Ti
 		})
 	}
 	return o
+}
+
+// Faulted returns the outcome of an attempt that ended in a fault of our own: everybody is deferred.
+func Faulted(mail *eventv1.QueuedMail, at ledger.Place, pause time.Duration, expires, now time.Time) *eventv1.Outcome {
+	o := FromRecord(mail, at, now)
+	o.ExpiresAt = timestamppb.New(expires)
+	o.Pause = durationpb.New(pause)
+	o.Attempt = &eventv1.Attempt{Number: mail.GetAttempt() + 1, StartedAt: timestamppb.New(now)}
+	failure := (&smtpreply.Error{
+		Stage: smtpreply.StageLocal, Reason: smtpreply.ReasonInternal, Detail: "the attempt ended in a fault of the sender",
+	}).Proto()
+	o.Attempt.Failure = failure
+	for _, r := range mail.GetEnvelope().GetRecipients() {
+		o.Results = append(o.Results, &eventv1.RecipientResult{
+			Recipient: withFailure(r, failure), State: eventv1.RecipientState_RECIPIENT_STATE_DEFERRED,
+			Status: failure.GetStatus(), Failure: failure, Pause: o.Pause, PossibleDuplicate: true,
+		})
+	}
+	return o
+}
+
+func withFailure(r *eventv1.Recipient, f *eventv1.Failure) *eventv1.Recipient {
+	r = proto.CloneOf(r)
+	r.LastFailure = f
+	return r
 }
 
 // UnreadableID returns the id of the outcome of something at a place that cannot be decoded.

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tenure
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/postrider/postrider/kit/smtpreply"
+	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
+	"github.com/postrider/postrider/services/sender/internal/due"
+	"github.com/postrider/postrider/services/sender/internal/intake"
+	"github.com/postrider/postrider/services/sender/internal/lanes"
+	"github.com/postrider/postrider/services/sender/internal/ledger"
+	"github.com/postrider/postrider/services/sender/internal/progress"
+	"github.com/postrider/postrider/services/sender/internal/settle"
+)
+
+// Record is a record that was read and is not settled.
+type Record struct {
+	// Mail must not be changed.
+	Mail  *eventv1.QueuedMail
+	Place ledger.Place
+
+	tenure  *Tenure
+	segment *progress.Segment
+	content []byte
+}
+
+// dispose does with a record what is to be done.
+func (t *Tenure) dispose(r *Record, d intake.Disposition) {
+	switch d.Kind {
+	case intake.Attempt:
+		t.offer(r)
+	case intake.Wait:
+		t.later(r, time.Until(d.Until))
+	case intake.Chain:
+		t.move(r, settle.Copy(r.Mail, r.Place, settle.ForWait, d.Chained), d.Chained.Minutes)
+	case intake.MoveOn:
+		w := t.waitAfter(d.Outcome)
+		t.move(r, settle.Retry(r.Mail, r.Place, d.Outcome, w), w.Minutes)
+	case intake.Hold:
+		t.work.Go(func() {
+			t.hold(r, settle.HeldReason{Reason: smtpreply.ReasonUndecodable, Detail: "the stored record cannot be read"}, d.Fault)
+		})
+	}
+}
+
+// waitAfter returns the wait for the recipients a stored outcome left. When their time ran out since, they are attempted
+// at once: only an attempt can expire them.
+func (t *Tenure) waitAfter(o *eventv1.Outcome) due.Wait {
+	left := o.GetExpiresAt().AsTime().Sub(t.opts.Clock.Estimate())
+	w, ok := due.Plan(t.minutes, o.GetPause().AsDuration(), left)
+	if !ok {
+		return due.Wait{}
+	}
+	return w
+}
+
+// offer lets a record wait in its lane.
+func (t *Tenure) offer(r *Record) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.stopping {
+		return
+	}
+	t.opts.Lanes.Push(lanes.Key{
+		Destination: r.Mail.GetDestination(), Tenant: r.Mail.GetTenant(), Priority: r.Mail.GetPriority(),
+	}, int64(r.Mail.GetContent().GetSize()), r)
+}
+
+// later offers a record after a while.
+func (t *Tenure) later(r *Record, d time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.stopping {
+		return
+	}
+	t.timers[r] = time.AfterFunc(d, func() {
+		t.mu.Lock()
+		delete(t.timers, r)
+		t.mu.Unlock()
+		t.offer(r)
+	})
+}
+
+// setAside keeps a record until the lease is confirmed again; t.mu is held.
+func (t *Tenure) setAside(r *Record) {
+	if t.stopping {
+		return
+	}
+	t.aside = append(t.aside, r)
+	if t.asideDue == nil {
+		t.asideDue = time.AfterFunc(renewAgain, t.bringBack)
+	}
+}
+
+// bringBack offers what was set aside, once the lease is confirmed.
+func (t *Tenure) bringBack() {
+	confirmed := t.opts.Lease.Confirmed()
+	t.mu.Lock()
+	if !confirmed && !t.stopping {
+		t.asideDue.Reset(renewAgain)
+		t.mu.Unlock()
+		return
+	}
+	back := t.aside
+	t.aside, t.asideDue = nil, nil
+	t.mu.Unlock()
+	for _, r := range back {
+		t.offer(r)
+	}
+}
+
+// Begin reports whether the record may be attempted now, and counts the attempt if so; then End must be called. The
+// record is taken back otherwise: its tenure ends, or its lease is not confirmed.
+func (r *Record) Begin() bool {
+	t := r.tenure
+	confirmed := t.opts.Lease.Confirmed()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.stopping:
+		return false
+	case !confirmed:
+		t.setAside(r)
+		return false
+	}
+	t.running++
+	return true
+}
+
+// Context ends when the attempt is to be given up.
+func (r *Record) Context() context.Context { return r.tenure.attempts }
+
+// MayStart reports whether a further transaction may start.
+func (r *Record) MayStart() bool { return r.tenure.opts.Lease.Confirmed() }
+
+// End takes the outcome of the attempt. nil means that there is none and the record stands as it was.
+func (r *Record) End(o *eventv1.Outcome) {
+	t := r.tenure
+	t.mu.Lock()
+	if o == nil {
+		t.setAside(r)
+	} else {
+		t.moving++
+	}
+	t.running--
+	t.change()
+	t.mu.Unlock()
+	if o != nil {
+		t.settle(r, o)
+	}
+}
+
+// Open returns the content of the message. The error wraps fs.ErrNotExist when the body store does not have it.
+func (r *Record) Open() (io.ReadSeekCloser, error) { return r.tenure.open(r) }
