@@ -49,15 +49,18 @@ func Default() Config {
 // Validate checks the section; the keys named begin with sender.retry.
 func (c *Config) Validate() error {
 	var f config.Faults
-	const day = 24 * time.Hour
+	const (
+		day      = 24 * time.Hour
+		minPause = 100 * time.Millisecond
+	)
 	f.Check(len(c.Pauses) > 0, "sender.retry.pauses", "must have at least one pause")
 	for i, pause := range c.Pauses {
-		f.Between(fmt.Sprintf("sender.retry.pauses[%d]", i), pause, shortestWait, day)
+		f.Between(fmt.Sprintf("sender.retry.pauses[%d]", i), pause, minPause, day)
 	}
 	f.Between("sender.retry.expire_after", c.ExpireAfter, time.Second, 30*day)
 	f.Between("sender.retry.expire_after_null", c.ExpireAfterNull, time.Second, 30*day)
 	f.Between("sender.retry.delay_notice_after", c.DelayNoticeAfter, 0, 30*day)
-	f.Between("sender.retry.ambiguous_pause", c.AmbiguousPause, shortestWait, day)
+	f.Between("sender.retry.ambiguous_pause", c.AmbiguousPause, minPause, day)
 	f.Check(c.Greeting5xx == Greeting5xxDefer || c.Greeting5xx == Greeting5xxBounce, "sender.retry.greeting_5xx",
 		"must be defer or bounce, not %q", c.Greeting5xx)
 	return f.Err()

@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// shortestWait is the least the queue can wait; with less time left a recipient expires.
-	shortestWait = time.Minute
+	// queueMinute is the shortest pause a RETRY stream is named after; shorter ones are waited for in memory.
+	queueMinute = time.Minute
 	// longAmbiguous is the pause from the third ambiguous result in a row on, and lastAmbiguous the one that ends it
 	// (S-47).
 	longAmbiguous      = 4 * time.Hour
@@ -44,13 +44,14 @@ type Plan struct {
 }
 
 // Next says when to try again. The pause never reaches beyond the expiry, so that a last attempt is made near it; with
-// less than a minute left the recipient expires. A message is always attempted once, however old it is.
+// less left than the shortest wait the recipient expires. A message is always attempted once, however old it is.
 func (c *Config) Next(s Situation) Plan {
 	if s.Ambiguous >= lastAmbiguous {
 		return Plan{Expired: true}
 	}
 	left := c.ExpiresAt(s.AcceptedAt, s.NullSender).Sub(s.Now)
-	if left < shortestWait {
+	shortest := c.shortestWait()
+	if left < shortest {
 		return Plan{Expired: true}
 	}
 	pause := c.pause(s.Attempt) + s.Jitter
@@ -60,7 +61,16 @@ func (c *Config) Next(s Situation) Plan {
 	case s.Ambiguous > 0:
 		pause = max(pause, c.AmbiguousPause.Std())
 	}
-	return Plan{Pause: min(max(pause, shortestWait), left)}
+	return Plan{Pause: min(max(pause, shortest), left)}
+}
+
+// shortestWait is the least worth waiting: a minute, or less where a pause is configured shorter.
+func (c *Config) shortestWait() time.Duration {
+	shortest := queueMinute
+	for _, pause := range c.Pauses {
+		shortest = min(shortest, pause.Std())
+	}
+	return shortest
 }
 
 // pause is the scheduled pause after an attempt.
