@@ -39,8 +39,9 @@ type AppenderOptions struct {
 	// Fence keeps out former owners. Nil means that anyone may append.
 	Fence *Fence
 	// OnRefused is called when the fence was refused: somebody else has appended, or a purge has emptied the
-	// subject. It renews the lease (Lease.Renew); with nil the appender goes on behind what the subject's last
-	// sequence was before the call, with an error everything waiting ends in a FencedError.
+	// subject. It renews the lease (Lease.Renew). With nil the appender goes on behind what the subject's last
+	// sequence was before the call; with an error that wraps ErrLeaseLost everything waiting ends in a FencedError;
+	// after any other error it is refused, and called, again.
 	// Without OnRefused every refusal is final. It is called from the appender's goroutine.
 	OnRefused func(ctx context.Context, refusal error) error
 	// Linger is how long a segment waits to be filled. 0 sends at once: what arrives during a publish fills the

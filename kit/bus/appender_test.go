@@ -281,8 +281,11 @@ func TestCallerThatGoesAwayTakesItsRecordsBack(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	errs := make(chan error)
 	go func() { _, err := a.Append(ctx, []Frame{mailFrame(t, "sent")}); errs <- err }()
-	waitTaken(t, a)
-	eventually(t, "the first is on its way", func() bool { a.mu.Lock(); defer a.mu.Unlock(); return a.waiting > 0 })
+	eventually(t, "the first is on its way", func() bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return a.waiting > 0 && len(a.plain) == 0
+	})
 	waiting := make(chan error)
 	go func() { _, err := a.Append(ctx, []Frame{mailFrame(t, "taken back")}); waiting <- err }()
 	eventually(t, "the second waits", func() bool { a.mu.Lock(); defer a.mu.Unlock(); return len(a.plain) == 1 })

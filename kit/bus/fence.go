@@ -48,8 +48,9 @@ func (f *Fence) moveTo(seq uint64) {
 type TakeOverOptions struct {
 	Owner         string
 	LeaseRevision uint64
-	// Confirm renews the lease (Lease.Renew) and fails when it is lost. It is called for each try, between
-	// reading a subject's last sequence and appending behind it, and by several goroutines at once.
+	// Confirm renews the lease (Lease.Renew). It is called for each try, between reading a subject's last sequence
+	// and appending behind it, and by several goroutines at once. An error that wraps ErrLeaseLost ends the
+	// takeover, after any other there is another try.
 	Confirm func(ctx context.Context) error
 	// RetryMinutes are the RETRY streams to fence. Empty means all that exist.
 	RetryMinutes []int

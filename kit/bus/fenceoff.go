@@ -80,7 +80,7 @@ func fenceOnce(
 	out.msg.Header = header
 	if o.Confirm != nil {
 		if err := o.Confirm(ctx); err != nil {
-			return 0, false, fmt.Errorf("confirm the lease: %w", err)
+			return 0, !errors.Is(err, ErrLeaseLost), fmt.Errorf("confirm the lease: %w", err)
 		}
 	}
 	if !out.maybeStored {

@@ -23,7 +23,7 @@ const (
 
 // Names of the key-value buckets.
 const (
-	BucketOwners       = "OWNERS"       // lease.<partition>, sender.<owner>
+	BucketOwners       = "OWNERS"       // lease.<partition>, lease.<name>, sender.<owner>, dsn.cursor.<partition>
 	BucketChanges      = "CHANGES"      // operators' changes, by change id
 	BucketSuppression  = "SUPPRESSION"  // suppressed recipients
 	BucketFingerprints = "FINGERPRINTS" // loop detection

@@ -155,8 +155,11 @@ func (a *Appender) onRefused(o *outgoing, refusal error) (seq uint64, duplicate,
 	if err != nil {
 		return 0, false, true, err
 	}
-	if err := a.opts.OnRefused(a.ctx, refusal); err != nil {
+	switch err := a.opts.OnRefused(a.ctx, refusal); {
+	case errors.Is(err, ErrLeaseLost):
 		return 0, false, false, &FencedError{Subject: f.subject, Err: errors.Join(refusal, err)}
+	case err != nil:
+		return 0, false, true, errors.Join(refusal, err) // nothing is known: asked again
 	}
 	f.moveTo(last)
 	return 0, false, true, refusal
