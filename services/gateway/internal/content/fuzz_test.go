@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"errors"
-	"io"
 	"strings"
 	"testing"
 )
@@ -92,7 +91,7 @@ func BenchmarkReader(b *testing.B) {
 			b.SetBytes(int64(len(content)))
 			b.ReportAllocs()
 			for b.Loop() {
-				r := NewReader(&once{content}, DefaultRules(), nil)
+				r := NewReader(Bytes(content), DefaultRules(), nil)
 				if _, err := r.ReadHeader(); err != nil {
 					b.Fatal(err)
 				}
@@ -105,16 +104,4 @@ func BenchmarkReader(b *testing.B) {
 			}
 		})
 	}
-}
-
-// once gives its content in one piece.
-type once struct{ content []byte }
-
-func (o *once) Next() ([]byte, error) {
-	if o.content == nil {
-		return nil, io.EOF
-	}
-	content := o.content
-	o.content = nil
-	return content, nil
 }

@@ -248,3 +248,20 @@ func endsInLF(piece []byte, before bool) bool {
 	}
 	return piece[len(piece)-1] == '\n'
 }
+
+// Bytes returns a Source that gives content in one piece.
+func Bytes(content []byte) Source { return &whole{content: content} }
+
+type whole struct {
+	content []byte
+	given   bool
+}
+
+// Next gives everything the first time (Source).
+func (w *whole) Next() ([]byte, error) {
+	if w.given {
+		return nil, io.EOF
+	}
+	w.given = true
+	return w.content, nil
+}

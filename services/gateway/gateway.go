@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/postrider/postrider/kit/mailaddr"
+	"github.com/postrider/postrider/kit/rpc"
+	"github.com/postrider/postrider/kit/runner"
+	gatewayv1 "github.com/postrider/postrider/proto/postrider/gateway/v1"
+	"github.com/postrider/postrider/services/gateway/internal/enqueue"
+	"github.com/postrider/postrider/services/gateway/internal/loopdetect"
+	"github.com/postrider/postrider/services/gateway/internal/mailservice"
+	"github.com/postrider/postrider/services/gateway/internal/submit"
+)
+
+// closeLimit is how long the last segments may take to be stored when the gateway stops. It is longer than the appender
+// repeats a publish, so that every caller gets its answer.
+const closeLimit = 20 * time.Second
+
+// Gateway is the service. New makes it.
+type Gateway struct {
+	cfg    Config
+	env    runner.Env
+	node   string
+	key    *loopdetect.Key // of gateway.trace_key_file; nil: shared through the queue
+	meters *meters
+	parts  atomic.Pointer[mailservice.Parts]
+}
+
+// New returns the gateway. Nothing is read from the queue before Run; until then, and while it cannot be reached, calls
+// are answered UNAVAILABLE.
+func New(_ context.Context, cfg Config, env runner.Env) (runner.Service, error) {
+	if env.NATS == nil {
+		return nil, errors.New("the gateway needs a connection to the queue's server")
+	}
+	g := &Gateway{cfg: cfg, env: env, node: nodeName(env.Node.Name)}
+	if cfg.TraceKeyFile != "" {
+		key, err := loopdetect.ReadKeyFile(cfg.TraceKeyFile)
+		if err != nil {
+			return nil, err
+		}
+		g.key = &key
+	}
+	var err error
+	if g.meters, err = newMeters(env.Meter.Meter(scope)); err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+// scope names our tracer and meter.
+const scope = "github.com/postrider/postrider/services/gateway"
+
+// nodeName is the name in Received and Message-ID: node.name, else the host's own, else localhost.
+func nodeName(configured string) string {
+	if configured != "" {
+		return configured
+	}
+	if host, err := os.Hostname(); err == nil && mailaddr.CheckHost(host) == nil {
+		return host
+	}
+	return "localhost"
+}
+
+// Register adds the gRPC services (runner.Service).
+func (g *Gateway) Register(r grpc.ServiceRegistrar) {
+	gatewayv1.RegisterMailServiceServer(r, mailservice.New(g.current, g.env.Stopping, g.env.Log))
+	gatewayv1.RegisterQueueServiceServer(r, gatewayv1.UnimplementedQueueServiceServer{})
+}
+
+// Rights returns the rights of the methods; those it does not name need operator (runner.Rights).
+func (g *Gateway) Rights() map[string]rpc.Right { return mailservice.Rights() }
+
+// current returns what a call works with.
+func (g *Gateway) current() (*mailservice.Parts, error) {
+	if p := g.parts.Load(); p != nil {
+		return p, nil
+	}
+	return nil, enqueue.Away(errors.New("the queue has not been found yet"))
+}
+
+// Run finds the queue, then takes mail until ctx ends (runner.Service).
+func (g *Gateway) Run(ctx context.Context, ready func()) error {
+	q, err := g.openQueue(ctx)
+	if err != nil || ctx.Err() != nil {
+		return err
+	}
+	var background sync.WaitGroup
+	defer background.Wait()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var begun sync.WaitGroup
+	begun.Add(2)
+	background.Go(func() { q.view.Run(ctx, begun.Done) })
+	background.Go(func() { q.gauge.Run(ctx, begun.Done) })
+	begun.Wait() // both are bounded in time, and neither need have succeeded
+	g.parts.Store(&mailservice.Parts{
+		Submitter: submit.New(q.submitOptions()), View: q.view, MaxSize: g.cfg.MaxMessageSize.Bytes(),
+	})
+	ready()
+	<-ctx.Done()
+	closeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeLimit)
+	defer cancel()
+	return q.appender.Close(closeCtx)
+}

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package room
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/postrider/postrider/services/gateway/internal/enqueue"
+)
+
+const (
+	lookEvery   = time.Second
+	lookTimeout = 3 * time.Second
+	// staleAfter is how old a look may be before the queue counts as away.
+	staleAfter = 10 * time.Second
+	// maxDisk is how full the disk may be, in percent.
+	maxDisk = 90
+	// extra is how much more of the limit notifications may use, in percent: they are the consequence of mail that was
+	// accepted (queue.md, section 3: 75 % of the store instead of 60 %).
+	extra = 25
+)
+
+// Backlog measures what waits in the queue, in bytes.
+type Backlog func(ctx context.Context) (int64, error)
+
+// Disk measures how full the disk of the queue is, in percent.
+type Disk func() (int, error)
+
+// Options are the parts of a Gauge.
+type Options struct {
+	// Conn is the connection to the queue's server.
+	Conn *nats.Conn
+	// Backlog is required; Disk is nil when the queue lies on other machines.
+	Backlog Backlog
+	Disk    Disk
+	// Limit is gateway.queue_limit in bytes.
+	Limit int64
+	Log   *slog.Logger
+	Now   func() time.Time
+}
+
+// Gauge knows whether there is room. It is safe for concurrent use.
+type Gauge struct {
+	o Options
+
+	mu      sync.Mutex
+	looked  time.Time // last look that succeeded
+	backlog int64     // at that look
+	since   int64     // accepted since it began
+	disk    int
+	failed  error // of the last look
+}
+
+// New returns a gauge. Look must succeed once before there is room.
+func New(o Options) *Gauge { return &Gauge{o: o} }
+
+// Run looks at once and then once a second until ctx ends. looked is called after the first time.
+func (g *Gauge) Run(ctx context.Context, looked func()) {
+	ticker := time.NewTicker(lookEvery)
+	defer ticker.Stop()
+	for first := true; ; first = false {
+		if err := g.Look(ctx); err != nil && ctx.Err() == nil {
+			g.o.Log.LogAttrs(ctx, slog.LevelWarn, "room in the queue not known", slog.String("error", err.Error()))
+		}
+		if first {
+			looked()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// Look measures.
+func (g *Gauge) Look(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	g.mu.Lock()
+	before := g.since
+	g.mu.Unlock()
+	backlog, err := g.o.Backlog(ctx)
+	disk := 0
+	if err == nil && g.o.Disk != nil {
+		disk, err = g.o.Disk()
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.failed = err
+	if err != nil {
+		return fmt.Errorf("measure the queue: %w", err)
+	}
+	g.looked, g.backlog, g.disk = g.o.Now(), backlog, disk
+	g.since -= before // what came during the look may be counted twice, never not at all
+	return nil
+}
+
+// Took notes accepted bytes.
+func (g *Gauge) Took(bytes int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.since += bytes
+}
+
+// Check returns an *rpc.Error when the queue takes nothing now (submit.Room).
+func (g *Gauge) Check(notification bool) error {
+	if g.o.Conn != nil && !g.o.Conn.IsConnected() {
+		return enqueue.Away(errors.New("not connected to the queue's server"))
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.looked.IsZero() || g.o.Now().Sub(g.looked) > staleAfter {
+		return enqueue.Away(g.failed)
+	}
+	limit := g.o.Limit
+	if notification {
+		limit += limit / 100 * extra
+	}
+	if used := g.backlog + g.since; used >= limit {
+		return enqueue.Full(fmt.Errorf("%d bytes wait, the limit is %d", used, limit))
+	}
+	if g.disk >= maxDisk {
+		return enqueue.Full(fmt.Errorf("the disk is %d %% full", g.disk))
+	}
+	return nil
+}
