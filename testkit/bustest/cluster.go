@@ -94,7 +94,7 @@ func (c *Cluster) freePorts(addr netip.Addr) (client, route netip.AddrPort) {
 func (c *Cluster) start(nd *node) error {
 	o := &server.Options{
 		ServerName: nd.name, Host: nd.client.Addr().String(), Port: int(nd.client.Port()), NoSigs: true, NoLog: true,
-		JetStream: true, StoreDir: nd.store, SyncAlways: true, DisableJetStreamBanner: true,
+		JetStream: true, StoreDir: nd.store, SyncAlways: true, MaxPayload: maxPayload, DisableJetStreamBanner: true,
 		Cluster: server.ClusterOpts{Name: "bustest", Host: nd.route.Addr().String(), Port: int(nd.route.Port())},
 	}
 	for _, other := range c.nodes {

@@ -18,6 +18,9 @@ import (
 // patience bounds what only a broken server takes longer for.
 const patience = time.Minute
 
+// maxPayload is the largest message with its headers, in octets, as the queue asks of every server.
+const maxPayload = 4 << 20
+
 // Options describe a server. The zero value is the embedded server: no listener, a store of its own.
 type Options struct {
 	Listen    bool   // also on TCP, 127.0.0.1; the port stays the same over restarts
@@ -75,7 +78,7 @@ func (s *Server) options() *server.Options {
 	o := &server.Options{
 		ServerName: "bustest", DontListen: true, NoSigs: true, NoLog: true,
 		JetStream: true, StoreDir: s.store, SyncAlways: true, JetStreamMaxStore: s.opts.MaxStore,
-		DisableJetStreamBanner: true,
+		MaxPayload: maxPayload, DisableJetStreamBanner: true,
 	}
 	if s.opts.Configure != nil {
 		s.opts.Configure(o)
