@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sender
+
+import (
+	"context"
+
+	senderv1 "github.com/postrider/postrider/proto/postrider/sender/v1"
+	"github.com/postrider/postrider/services/sender/internal/lanes"
+	"github.com/postrider/postrider/services/sender/internal/tenure"
+)
+
+// maxLanes bounds an answer of ListLanes: the fullest.
+const maxLanes = 1000
+
+// answers is the gRPC service. Probe is UNIMPLEMENTED for now.
+type answers struct {
+	senderv1.UnimplementedSenderServiceServer
+
+	lanes *lanes.Lanes[*tenure.Record]
+}
+
+// ListLanes returns the lanes this sender holds mail in.
+func (a *answers) ListLanes(_ context.Context, req *senderv1.ListLanesRequest) (*senderv1.ListLanesResponse, error) {
+	list := a.lanes.Snapshot(req.GetSite())
+	resp := &senderv1.ListLanesResponse{}
+	for _, l := range list[:min(len(list), maxLanes)] {
+		resp.Lanes = append(resp.Lanes, &senderv1.Lane{
+			Site: l.Key.Destination, Tenant: l.Key.Tenant, Priority: l.Key.Priority,
+			Waiting: uint32(l.Waiting), Running: uint32(l.Running),
+			Connections: uint32(l.Running), ConnectionLimit: uint32(l.Limit),
+		})
+	}
+	return resp, nil
+}
