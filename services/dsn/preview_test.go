@@ -5,6 +5,7 @@ package dsn
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -186,7 +187,7 @@ func readParts(t *testing.T, content []byte) (types, bodies []string) {
 	parts := entity.MultipartReader()
 	for {
 		p, err := parts.NextPart()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return types, bodies
 		}
 		if err != nil {

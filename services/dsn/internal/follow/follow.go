@@ -100,7 +100,7 @@ func (f *Follower) partition(ctx context.Context, partition int) error {
 	if err != nil {
 		return err
 	}
-	defer reader.Close()
+	defer func() { _ = reader.Close() }() // the server forgets its side of it anyway
 	g, ctx := errgroup.WithContext(ctx)
 	queue := make(chan *segment, maxSegments)
 	g.Go(func() error {

@@ -4,6 +4,7 @@ package report
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -78,7 +79,7 @@ func parse(content []byte) (p parsed, problem error) {
 	}
 	for {
 		child, err := parts.NextPart()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil && !message.IsUnknownCharset(err) {
@@ -154,7 +155,7 @@ func checkHeader(h message.Header) error {
 	}
 	kind, params, err := h.ContentType()
 	if err != nil || kind != "multipart/report" || params["report-type"] != "delivery-status" {
-		return fmt.Errorf("Content-Type is %q %v (%v)", kind, params, err)
+		return fmt.Errorf("Content-Type is %q %v: %w", kind, params, errors.Join(err, errors.New("not a report")))
 	}
 	return nil
 }
