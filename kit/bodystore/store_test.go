@@ -16,8 +16,6 @@ import (
 	"testing/iotest"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
-
 	"github.com/postrider/postrider/kit/bus"
 	"github.com/postrider/postrider/testkit/bustest"
 )
@@ -30,7 +28,7 @@ func testContext(tb testing.TB) context.Context {
 
 func startBus(tb testing.TB) *bustest.Server {
 	tb.Helper()
-	s := bustest.StartWith(tb, bustest.Options{Configure: func(o *server.Options) { o.MaxPayload = bus.MaxPayload }})
+	s := bustest.Start(tb)
 	if err := bus.Ensure(testContext(tb), s.JetStream(), bus.Layout{Partitions: 1, RetryMinutes: []int{0}}); err != nil {
 		tb.Fatal(err)
 	}

@@ -13,11 +13,10 @@ import (
 	"github.com/postrider/postrider/testkit/bustest"
 )
 
-// startServer starts a server that takes messages of MaxPayload.
+// startServer starts a server without streams.
 func startServer(tb testing.TB, change ...func(*server.Options)) *bustest.Server {
 	tb.Helper()
 	return bustest.StartWith(tb, bustest.Options{Configure: func(o *server.Options) {
-		o.MaxPayload = MaxPayload
 		for _, c := range change {
 			c(o)
 		}
