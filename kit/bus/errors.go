@@ -105,7 +105,8 @@ const (
 	codeWrongLastSeq    jetstream.ErrorCode = 10071
 	codeInProcess       jetstream.ErrorCode = 10164 // another publish to the subject is on its way (replicated streams)
 	codeDuplicateBusy   jetstream.ErrorCode = 10158 // the same id is on its way
-	codeBatchDuplicate  jetstream.ErrorCode = 10201 // atomic batch with an id that is known
+	codeClusterAway     jetstream.ErrorCode = 10008
+	codeNoLeader        jetstream.ErrorCode = 10009
 )
 
 func classify(err error) verdict {

@@ -69,7 +69,7 @@ func TestMembersOverARestart(t *testing.T) {
 	b := openMembers(t, client(t, s), "b", 2*time.Second)
 	eventuallyLive(t, a, "a", "b")
 	s.Crash()
-	if err := b.Close(retryContext(t, js)); err != nil {
+	if err := b.Close(retryContext(t, b.keys.js)); err != nil {
 		t.Fatal(err)
 	}
 	eventuallyLive(t, a, "a")

@@ -89,7 +89,8 @@ func BodySubject(id string, chunk int) string { return "body." + id + "." + strc
 // FencedSubjects returns the subjects only the owner of a partition appends to: both kinds of outcome, and one
 // for each RETRY stream named by its minutes.
 func FencedSubjects(partition int, retryMinutes []int) []string {
-	subjects := []string{OutcomeSubject(Quiet, partition), OutcomeSubject(Notice, partition)}
+	subjects := make([]string, 0, 2+len(retryMinutes))
+	subjects = append(subjects, OutcomeSubject(Quiet, partition), OutcomeSubject(Notice, partition))
 	for _, m := range retryMinutes {
 		subjects = append(subjects, RetrySubject(m, partition))
 	}

@@ -120,7 +120,7 @@ func (p *Purger) olderThan(ctx context.Context, stream string, age time.Duration
 		return 0, fmt.Errorf("look up stream %s: %w", stream, err)
 	}
 	info := s.CachedInfo()
-	seen := append(p.seen[stream], sighting{at: info.TimeStamp, last: info.State.LastSeq})
+	seen := slices.Concat(p.seen[stream], []sighting{{at: info.TimeStamp, last: info.State.LastSeq}})
 	first := uint64(0)
 	for _, sight := range seen {
 		if info.TimeStamp.Sub(sight.at) >= age {

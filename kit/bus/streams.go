@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -58,28 +59,59 @@ func (e *MismatchError) Error() string {
 
 // Ensure creates the streams and key-value buckets that are missing and checks those that exist. It returns a
 // *MismatchError when one differs in subjects, retention, storage, replicas or partitions, or when the server
-// takes smaller messages than MaxPayload. Several processes may call it at once.
+// takes smaller messages than MaxPayload. While the server cannot be reached, or the cluster has no leader yet, it
+// tries again until ctx ends. Several processes may call it at once.
 func Ensure(ctx context.Context, js jetstream.JetStream, l Layout) error {
 	if err := l.validate(); err != nil {
 		return err
 	}
-	if have := js.Conn().MaxPayload(); have < MaxPayload {
+	err := untilReady(ctx, func() error {
+		_, err := js.AccountInfo(ctx)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("ask the server for JetStream: %w", err)
+	}
+	if have := js.Conn().MaxPayload(); have < MaxPayload { // known only once connected
 		return &MismatchError{
 			Stream: "(server)", Field: "max_payload",
 			Have: strconv.FormatInt(have, 10), Want: "at least " + strconv.Itoa(MaxPayload),
 		}
 	}
 	for _, want := range l.streams() {
-		if err := ensureStream(ctx, js, want); err != nil {
+		if err := untilReady(ctx, func() error { return ensureStream(ctx, js, want) }); err != nil {
 			return err
 		}
 	}
 	for _, bucket := range []string{BucketOwners, BucketChanges, BucketSuppression, BucketFingerprints, BucketPolicies} {
-		if err := ensureBucket(ctx, js, bucket, l.replicas()); err != nil {
+		if err := untilReady(ctx, func() error { return ensureBucket(ctx, js, bucket, l.replicas()) }); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// untilReady repeats what fails only because the servers are not ready.
+func untilReady(ctx context.Context, do func() error) error {
+	for wait := firstPause; ; wait = min(2*wait, lastPause) {
+		err := do()
+		if err == nil || !notReady(err) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(err, ctx.Err())
+		case <-time.After(wait):
+		}
+	}
+}
+
+func notReady(err error) bool {
+	var api *jetstream.APIError
+	if errors.As(err, &api) {
+		return api.ErrorCode == codeNoLeader || api.ErrorCode == codeClusterAway
+	}
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) || classify(err) == notReached
 }
 
 func (l Layout) validate() error {
@@ -117,13 +149,15 @@ func (l Layout) streams() []jetstream.StreamConfig {
 	if l.MaxStore > 0 {
 		mail.MaxBytes = l.MaxStore / 100 * mailShare
 	}
-	all := []jetstream.StreamConfig{
+	minutes := l.retryMinutes()
+	all := make([]jetstream.StreamConfig, 0, 4+len(minutes))
+	all = append(all,
 		mail,
 		l.stream(StreamPark, ParkSubjects(AnyPartition)),
 		l.stream(StreamOutcome, "outcome.*.*"),
 		l.stream(StreamBodies, "body.*.*"),
-	}
-	for _, m := range l.retryMinutes() {
+	)
+	for _, m := range minutes {
 		all = append(all, l.stream(RetryStream(m), RetrySubject(m, AnyPartition)))
 	}
 	return all

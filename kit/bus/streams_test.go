@@ -3,13 +3,16 @@
 package bus
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -139,11 +142,43 @@ func TestEnsureRefusesASmallMaxPayload(t *testing.T) {
 	}
 }
 
+func TestEnsureWaitsForTheServer(t *testing.T) {
+	t.Parallel()
+	ts := startServer(t)
+	js := ts.JetStream()
+	ts.Stop()
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := Ensure(ctx, js, Layout{Partitions: 1}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("without a server: %v", err)
+	}
+	// A process may also be started before its server: then not even the connection was ever there.
+	nc := ts.Connect(nats.RetryOnFailedConnect(true))
+	early, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 2)
+	go func() { done <- Ensure(testContext(t), early, Layout{Partitions: 1, RetryMinutes: []int{0}}) }()
+	go func() { done <- Ensure(testContext(t), js, Layout{Partitions: 1, RetryMinutes: []int{0}}) }()
+	ts.StartAgain()
+	for range cap(done) {
+		if err := <-done; err != nil {
+			t.Errorf("once it is there: %v", err)
+		}
+	}
+}
+
 func TestLayoutIsChecked(t *testing.T) {
 	t.Parallel()
 	for _, l := range []Layout{
-		{}, {Partitions: -1}, {Partitions: 257}, {Partitions: 1, Replicas: 6}, {Partitions: 1, Replicas: -1},
-		{Partitions: 1, MaxStore: -1}, {Partitions: 1, RetryMinutes: []int{-5}},
+		{},
+		{Partitions: -1},
+		{Partitions: 257},
+		{Partitions: 1, Replicas: 6},
+		{Partitions: 1, Replicas: -1},
+		{Partitions: 1, MaxStore: -1},
+		{Partitions: 1, RetryMinutes: []int{-5}},
 	} {
 		if err := Ensure(t.Context(), nil, l); err == nil {
 			t.Errorf("%+v was accepted", l)
