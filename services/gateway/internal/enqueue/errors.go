@@ -79,11 +79,15 @@ func ended(ctx context.Context, err error) error {
 		return nil
 	}
 	if errors.Is(cause, context.DeadlineExceeded) {
-		return &rpc.Error{Code: codes.DeadlineExceeded, Reason: rpc.ReasonDeadline, Enhanced: smtpreply.Code(4, 3, 2),
-			Message: "the deadline passed before the message was durable", Err: err}
+		return &rpc.Error{
+			Code: codes.DeadlineExceeded, Reason: rpc.ReasonDeadline, Enhanced: smtpreply.Code(4, 3, 2),
+			Message: "the deadline passed before the message was durable", Err: err,
+		}
 	}
-	return &rpc.Error{Code: codes.Canceled, Reason: rpc.ReasonCancelled, Enhanced: smtpreply.Code(4, 3, 2),
-		Message: "the call was cancelled before the message was durable", Err: err}
+	return &rpc.Error{
+		Code: codes.Canceled, Reason: rpc.ReasonCancelled, Enhanced: smtpreply.Code(4, 3, 2),
+		Message: "the call was cancelled before the message was durable", Err: err,
+	}
 }
 
 // bodyError translates an error of the body store. Faults of the content and errors of the caller come through it

@@ -92,7 +92,8 @@ func (c *checker) text(field, text string, limit int) {
 }
 
 func notTenant(r rune) bool {
-	return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' || r == '_' || r == '.')
+	letter := r >= 'a' && r <= 'z' || r >= '0' && r <= '9'
+	return !letter && r != '-' && r != '_' && r != '.'
 }
 
 // printable reports printable US-ASCII, spaces included (RFC 3461, sections 4.2 and 4.4).

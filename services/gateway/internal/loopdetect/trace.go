@@ -6,7 +6,6 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
-	"hash"
 	"strconv"
 	"strings"
 )
@@ -134,7 +133,7 @@ func (s *Sealer) seal(t Trace) string {
 
 // mac is a keyed digest over parts; each is ended by a byte that stands in none of them.
 func mac(key Key, parts ...string) []byte {
-	var h hash.Hash = hmac.New(sha256.New, key[:])
+	h := hmac.New(sha256.New, key[:])
 	buf := make([]byte, 0, 128)
 	for _, part := range parts {
 		buf = append(append(buf, part...), 0)

@@ -14,8 +14,8 @@ func DiskOf(folder string) Disk {
 		if err := syscall.Statfs(folder, &s); err != nil {
 			return 0, fmt.Errorf("disk of %s: %w", folder, err)
 		}
-		used := uint64(s.Blocks) - uint64(s.Bfree)
-		usable := used + uint64(s.Bavail)
+		used := s.Blocks - s.Bfree
+		usable := used + s.Bavail
 		if usable == 0 {
 			return 0, nil
 		}

@@ -47,7 +47,6 @@ type View struct {
 	db      *database
 	streams []string
 	lag     *lag
-	corrupt func(int) // counts records that cannot be decoded; nil counts nothing
 
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced with every commit
