@@ -197,17 +197,27 @@ func FromError(err error) *Error {
 		}
 	}
 	if ours {
-		e.Message, e.Err = s.Message(), nil
+		e.Message, e.Err = s.Message(), contextError(s.Code())
 		return e
 	}
 	e.Reason, e.Message = codeWord(s.Code()), neutral(s.Code())
-	switch s.Code() {
-	case codes.DeadlineExceeded:
-		e.Err = errors.Join(context.DeadlineExceeded, err)
-	case codes.Canceled:
-		e.Err = errors.Join(context.Canceled, err)
+	if ended := contextError(s.Code()); ended != nil {
+		e.Err = errors.Join(ended, err)
 	}
 	return e
+}
+
+// contextError returns the error of a context a code stands for, nil for the others. A deadline may be told by the
+// server or by our own end of the call, whichever is quicker: both must look the same.
+func contextError(code codes.Code) error {
+	switch code {
+	case codes.DeadlineExceeded:
+		return context.DeadlineExceeded
+	case codes.Canceled:
+		return context.Canceled
+	default:
+		return nil
+	}
 }
 
 // fromContext maps the errors of a context, nil for others.

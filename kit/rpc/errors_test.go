@@ -132,7 +132,13 @@ func TestFromError_OfWhatIsNotOurs(t *testing.T) {
 		"deadline":        {context.DeadlineExceeded, codes.DeadlineExceeded, context.DeadlineExceeded},
 		"deadline status": {status.Error(codes.DeadlineExceeded, "x"), codes.DeadlineExceeded, context.DeadlineExceeded},
 		"cancelled":       {fmt.Errorf("x: %w", context.Canceled), codes.Canceled, context.Canceled},
-		"cancel status":   {status.Error(codes.Canceled, "x"), codes.Canceled, context.Canceled},
+		"server's own deadline": {
+			(&Error{Code: codes.DeadlineExceeded, Reason: ReasonDeadline}).GRPCStatus().Err(), codes.DeadlineExceeded, context.DeadlineExceeded,
+		},
+		"server saw the cancel": {
+			(&Error{Code: codes.Canceled, Reason: ReasonCancelled}).GRPCStatus().Err(), codes.Canceled, context.Canceled,
+		},
+		"cancel status": {status.Error(codes.Canceled, "x"), codes.Canceled, context.Canceled},
 	} {
 		got := FromError(tt.err)
 		if got.Code != tt.code || !errors.Is(got, tt.is) || got.Message == "" {
