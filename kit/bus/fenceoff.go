@@ -42,13 +42,15 @@ func FenceOff(ctx context.Context, js jetstream.JetStream, subject string, o Fen
 		if !again {
 			return nil, fmt.Errorf("fence %s: %w", subject, err)
 		}
+		pause := wait
 		if classify(err) == refused {
-			wait = firstPause // the former owner is still at work: the next gap between its segments is close
+			// The former owner is still at work: the next gap between its segments will do.
+			pause, wait = 0, firstPause
 		}
 		select {
 		case <-ctx.Done():
 			return nil, fmt.Errorf("fence %s: %w", subject, errors.Join(ctx.Err(), err))
-		case <-time.After(wait):
+		case <-time.After(pause):
 		}
 	}
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // getTimeout bounds one request for a single message when the caller's context has no earlier deadline.
-const getTimeout = 5 * time.Second
+const getTimeout = 3 * time.Second
 
 // storedMsg is one message read from a stream's leader.
 type storedMsg struct {
