@@ -105,10 +105,10 @@ func (c *Cache) get(q dnsquery.Question) *dnsquery.Answer {
 
 // store keeps an answer nobody else has seen yet, and sets when it was asked and when it expires.
 func (c *Cache) store(q dnsquery.Question, a *dnsquery.Answer) {
-	a.Asked = c.now()
-	a.Expires = a.Asked.Add(c.lifetime(a))
+	a.TTL = c.lifetime(a)
+	a.Expires = c.now().Add(a.TTL)
 	k := key{q.Name, q.Type}
-	if a.Expires.After(a.Asked) {
+	if a.TTL > 0 {
 		c.answers.Put(k, a)
 	} else {
 		c.answers.Delete(k)

@@ -73,8 +73,8 @@ func TestLifetimes(t *testing.T) {
 			src := &source{give: func(dnsquery.Question) (*dnsquery.Answer, error) { a := c.answer; return &a, nil }}
 			q := stack(cache, src)
 			a := mustAsk(t, q, question("x.test"))
-			if got := a.Expires.Sub(a.Asked); got != c.want || !a.Asked.Equal(at.now) {
-				t.Fatalf("kept for %s from %s, want %s", got, a.Asked, c.want)
+			if got := a.Expires.Sub(a.Asked()); got != c.want || !a.Asked().Equal(at.now) {
+				t.Fatalf("kept for %s from %s, want %s", got, a.Asked(), c.want)
 			}
 			if c.want == 0 {
 				if mustAsk(t, q, question("x.test")); src.asked.Load() != 2 || cache.Len() != 0 {

@@ -72,6 +72,8 @@ type Exchange struct {
 	servers  map[netip.AddrPort]*server
 	failures *failures
 
+	young chan struct{} // one for each question that is not slow yet, see enter
+
 	life    context.Context //nolint:containedctx // ends with Close, for probes that outlive the question they ride on
 	end     context.CancelFunc
 	probing sync.WaitGroup
@@ -91,7 +93,9 @@ func New(o Options) *Exchange {
 	if o.TCPUnavailable == nil {
 		o.TCPUnavailable = func(netip.AddrPort) {}
 	}
-	x := &Exchange{o: o, servers: map[netip.AddrPort]*server{}, failures: newFailures(o.FailureTTL, o.Now)}
+	x := &Exchange{
+		o: o, servers: map[netip.AddrPort]*server{}, failures: newFailures(o.FailureTTL, o.Now), young: make(chan struct{}, maxYoung),
+	}
 	for _, addr := range o.Servers {
 		x.servers[addr] = &server{addr: addr, trusted: o.Trusted(addr.Addr().Unmap())}
 	}
@@ -113,6 +117,11 @@ func (x *Exchange) limit() time.Duration {
 
 // Query asks the servers until one answers. The error is a *dnsquery.Failure, or that of ctx when it ended first.
 func (x *Exchange) Query(ctx context.Context, q dnsquery.Question) (*dnsquery.Answer, error) {
+	leave, err := x.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	limited, cancel := context.WithTimeout(ctx, x.limit())
 	defer cancel()
 	defer context.AfterFunc(x.life, cancel)()
@@ -128,6 +137,28 @@ func (x *Exchange) Query(ctx context.Context, q dnsquery.Question) (*dnsquery.An
 	default:
 		return nil, failure
 	}
+}
+
+// maxYoung is the number of questions whose answer is expected any moment. More datagrams at once would overflow the
+// socket buffer of an ordinary server and be lost.
+const maxYoung = 128
+
+// enter waits until a question may be asked. It counts until leave is called or the first wait for an answer is over:
+// questions nobody answers must not hold up the others.
+func (x *Exchange) enter(ctx context.Context) (leave func(), err error) {
+	select {
+	case x.young <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-x.life.Done():
+		return nil, x.life.Err()
+	}
+	out := sync.OnceFunc(func() { <-x.young })
+	timer := time.AfterFunc(x.o.Timeouts.UDPFirst, out)
+	return func() {
+		timer.Stop()
+		out()
+	}, nil
 }
 
 // probe sends the question beside the lookup to what is due for a probe. Only serverhealth looks at the result.

@@ -82,6 +82,19 @@ func (b *bench) results(t dnstransport.Transport) []dnsquery.Result {
 	return all
 }
 
+// sentTo is the number of queries to a server that have ended.
+func (b *bench) sentTo(srv *dnstest.Server) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := 0
+	for _, s := range b.sent {
+		if s.Server == srv.Addr() {
+			n++
+		}
+	}
+	return n
+}
+
 type setting struct {
 	prefer   dnstransport.Transport
 	timeouts Timeouts

@@ -14,8 +14,16 @@ const MaxAliases = 10
 type Answer struct {
 	// Name is the owner name at the end of the alias chain; the question's name when it is no alias.
 	Name string
+	// MX and Addrs are the records of a question for MX, A or AAAA. Rarer types stand in Other.
+	MX    []MX
+	Addrs []netip.Addr
+	Other *Other
+	// TTL is how long the answer may be kept, by the records alone; 0 is not at all. Once it is kept it is how long.
+	TTL time.Duration
+	// Expires is when it must no longer be used; set when it is kept, and for an answer that is not kept its arrival.
+	Expires time.Time
 	// Steps is the number of aliases between the question's name and Name (RFC 1034, section 3.6.2).
-	Steps int
+	Steps uint8
 	// NoName is NXDOMAIN for Name; false with no records is NODATA.
 	NoName bool
 	// Open says that the message ended at Name without records and without proof that there are none: Name has to be
@@ -23,20 +31,34 @@ type Answer struct {
 	Open bool
 	// Secure says that a trusted server validated the whole answer (RFC 4035, section 3.2.3; R-39).
 	Secure bool
-	// MX, Addrs, TXT and TLSA are the records of the question's type. Only one of them is filled.
-	MX    []MX
-	Addrs []netip.Addr
-	TXT   []string
-	TLSA  []TLSA
-	// TTL is how long the answer may be kept, by the records alone; 0 is not at all.
-	TTL time.Duration
-	// Asked is when the answer arrived. Expires is when it must no longer be used; Asked for one that is not kept.
-	Asked, Expires time.Time
+}
+
+// Other are the records of the types that are asked for rarely.
+type Other struct {
+	TXT  []string
+	TLSA []TLSA
 }
 
 // Empty reports that there is no record of the type.
-func (a *Answer) Empty() bool {
-	return len(a.MX) == 0 && len(a.Addrs) == 0 && len(a.TXT) == 0 && len(a.TLSA) == 0
+func (a *Answer) Empty() bool { return len(a.MX) == 0 && len(a.Addrs) == 0 && a.Other == nil }
+
+// Asked is when a kept answer arrived.
+func (a *Answer) Asked() time.Time { return a.Expires.Add(-a.TTL) }
+
+// TXT are the records of a question for TXT, each in one piece.
+func (a *Answer) TXT() []string {
+	if a.Other == nil {
+		return nil
+	}
+	return a.Other.TXT
+}
+
+// TLSA are the records of a question for TLSA.
+func (a *Answer) TLSA() []TLSA {
+	if a.Other == nil {
+		return nil
+	}
+	return a.Other.TLSA
 }
 
 // MX is a mail exchange record (RFC 1035, section 3.3.9).
@@ -63,7 +85,7 @@ type Life struct {
 }
 
 // Add takes one answer more.
-func (l *Life) Add(a *Answer) { l.Join(Life{Asked: a.Asked, Expires: a.Expires}) }
+func (l *Life) Add(a *Answer) { l.Join(Life{Asked: a.Asked(), Expires: a.Expires}) }
 
 // Join takes the answers of another Life.
 func (l *Life) Join(o Life) {

@@ -103,19 +103,27 @@ func add(a *dnsquery.Answer, rr dns.RR) bool {
 			a.Addrs = append(a.Addrs, addr)
 		}
 	case *dns.TXT:
-		a.TXT = append(a.TXT, strings.Join(rr.Txt, ""))
+		other(a).TXT = append(other(a).TXT, strings.Join(rr.Txt, ""))
 	case *dns.TLSA:
 		data, err := hex.DecodeString(rr.Certificate)
 		if err != nil {
 			return false
 		}
-		a.TLSA = append(a.TLSA, dnsquery.TLSA{Usage: rr.Usage, Selector: rr.Selector, MatchingType: rr.MatchingType, Data: data})
+		record := dnsquery.TLSA{Usage: rr.Usage, Selector: rr.Selector, MatchingType: rr.MatchingType, Data: data}
+		other(a).TLSA = append(other(a).TLSA, record)
 	case *dns.NS, *dns.DNSKEY, *dns.CNAME:
 		// Asked for by the check of the servers only: that there are some is all it wants to know.
 	default:
 		return false
 	}
 	return true
+}
+
+func other(a *dnsquery.Answer) *dnsquery.Other {
+	if a.Other == nil {
+		a.Other = &dnsquery.Other{}
+	}
+	return a.Other
 }
 
 // proof returns the SOA that says how long the absence may be remembered (RFC 2308, section 5).

@@ -187,12 +187,12 @@ func TestReadRecordsOfEachType(t *testing.T) {
 		switch {
 		case len(a.Addrs) > 0:
 			got = a.Addrs[0].String()
-		case len(a.TXT) > 0:
-			got = a.TXT[0]
+		case len(a.TXT()) > 0:
+			got = a.TXT()[0]
 		case len(a.MX) > 0:
 			got = a.MX[0].Host
-		case len(a.TLSA) > 0:
-			got = fmt.Sprint(a.TLSA)
+		case len(a.TLSA()) > 0:
+			got = fmt.Sprint(a.TLSA())
 		}
 		if a.Empty() || got != c.want {
 			t.Errorf("%s: %+v, want %q", c.record, a, c.want)

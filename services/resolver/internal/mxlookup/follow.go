@@ -36,7 +36,7 @@ func Follow(ctx context.Context, dns dnsquery.Querier, q dnsquery.Question) (Res
 			return Result{}, err
 		}
 		r.Answer = a
-		r.Steps += a.Steps
+		r.Steps += int(a.Steps)
 		r.Secure = r.Secure && a.Secure
 		r.Life.Add(a)
 		names = append(names, q.Name)

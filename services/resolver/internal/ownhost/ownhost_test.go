@@ -31,9 +31,15 @@ func TestR17_WhatIsOurs(t *testing.T) {
 		port uint16
 		want bool
 	}{
-		{"192.0.2.1", 25, true}, {"192.0.2.1", 2525, true}, {"::ffff:192.0.2.1", 25, true}, {"2001:db8::1", 25, true},
+		{"192.0.2.1", 25, true},
+		{"192.0.2.1", 2525, true},
+		{"::ffff:192.0.2.1", 25, true},
+		{"2001:db8::1", 25, true},
 		{"192.0.2.2", 25, false},
-		{"192.0.2.9", 25, true}, {"192.0.2.9", 2525, false}, {"2001:db8::9", 2525, true}, {"2001:db8::9", 25, false},
+		{"192.0.2.9", 25, true},
+		{"192.0.2.9", 2525, false},
+		{"2001:db8::9", 2525, true},
+		{"2001:db8::9", 25, false},
 		{"127.0.0.1", 25, false},
 	} {
 		if got := o.Address(netip.MustParseAddr(c.addr), c.port); got != c.want {

@@ -15,8 +15,8 @@ import (
 )
 
 // build makes a route. The error is that of ctx.
-func (r *Router) build(ctx context.Context, d destination, fresh bool) (*route, error) {
-	out := &route{domain: d.domain}
+func (r *Router) build(ctx context.Context, d destination, fresh bool) (*draft, error) {
+	out := &draft{}
 	ex, err := r.exchanges(ctx, d, fresh)
 	if err != nil {
 		return nil, err
@@ -43,7 +43,7 @@ func (r *Router) build(ctx context.Context, d destination, fresh bool) (*route, 
 		out.fail(failure, d)
 		return out, nil
 	}
-	return out, r.finish(ctx, out, s, ex, d, fresh)
+	return out, r.addHosts(ctx, out, s, ex, d, fresh)
 }
 
 // exchanges are the targets a destination has before any address is looked up.
@@ -106,8 +106,8 @@ func (s *surveyed) verdict(implicit bool, d destination) *smtpreply.Error {
 	}
 }
 
-// finish adds hosts and policies.
-func (r *Router) finish(ctx context.Context, out *route, s surveyed, ex mxlookup.Exchanges, d destination, fresh bool) error {
+// addHosts adds the hosts and their policies.
+func (r *Router) addHosts(ctx context.Context, out *draft, s surveyed, ex mxlookup.Exchanges, d destination, fresh bool) error {
 	request := tlspolicy.Request{Domain: d.policyDomain(), MXSecure: ex.Secure, Fresh: fresh}
 	for i := range s.hosts {
 		h := &s.hosts[i]
@@ -220,12 +220,12 @@ func siteOf(targets []mxlookup.Target, d destination) string {
 	return name
 }
 
-func (o *route) warn(format string, args ...any) {
+func (o *draft) warn(format string, args ...any) {
 	o.warnings = append(o.warnings, fmt.Sprintf(format, args...))
 }
 
 // fail makes it a route without hosts. What is wrong with a smarthost is our configuration: the mail waits for it.
-func (o *route) fail(failure *smtpreply.Error, d destination) {
+func (o *draft) fail(failure *smtpreply.Error, d destination) {
 	if d.smart && !failure.Temporary() {
 		copied := *failure
 		copied.Status = failure.RecordedStatus().WithClass(4)

@@ -31,15 +31,15 @@ func TestR17_OwnHostRemoval(t *testing.T) {
 		options rigOptions
 		want    string
 	}{
-		"nothing is own":            {rigOptions{}, whole},
-		"name":                      {rigOptions{own: []string{"US.test"}}, cut},
-		"another name":              {rigOptions{own: []string{"them.test"}}, whole},
-		"IPv4 address":              {rigOptions{addresses: "192.0.2.20"}, cut},
-		"IPv6 address":              {rigOptions{addresses: "2001:db8::20"}, cut},
-		"another address":           {rigOptions{addresses: "192.0.2.21"}, whole},
-		"listener":                  {rigOptions{listeners: "192.0.2.20:25"}, cut},
-		"listener on another port":  {rigOptions{listeners: "192.0.2.20:2525"}, whole},
-		"listener on another host":  {rigOptions{listeners: "192.0.2.21:25"}, whole},
+		"nothing is own":           {rigOptions{}, whole},
+		"name":                     {rigOptions{own: []string{"US.test"}}, cut},
+		"another name":             {rigOptions{own: []string{"them.test"}}, whole},
+		"IPv4 address":             {rigOptions{addresses: "192.0.2.20"}, cut},
+		"IPv6 address":             {rigOptions{addresses: "2001:db8::20"}, cut},
+		"another address":          {rigOptions{addresses: "192.0.2.21"}, whole},
+		"listener":                 {rigOptions{listeners: "192.0.2.20:25"}, cut},
+		"listener on another port": {rigOptions{listeners: "192.0.2.20:2525"}, whole},
+		"listener on another host": {rigOptions{listeners: "192.0.2.21:25"}, whole},
 	} {
 		c.options.intn = first
 		out := newRig(t, c.options, srv).resolve(t, "example.test")

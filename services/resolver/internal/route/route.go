@@ -15,13 +15,38 @@ import (
 
 // route is a finished route in a form that is small and never changed, so that many callers can share it.
 type route struct {
-	domain, canonical, site string
-	implicit                bool
-	hops                    []hop // in order of preference
-	shared                  bool  // an address stands at more than one of them
-	failure                 *eventv1.Failure
-	warnings                []string
-	life                    dnsquery.Life
+	site     string
+	hops     []hop // in order of preference
+	rare     *rest // nil for most
+	expires  time.Time
+	asked    time.Duration // before expires, when the oldest answer came
+	implicit bool
+	shared   bool // an address stands at more than one hop
+}
+
+// rest is what most routes have not.
+type rest struct {
+	canonical string
+	warnings  []string
+	failure   *eventv1.Failure
+}
+
+// draft is a route that is being put together.
+type draft struct {
+	route
+	rest
+	life dnsquery.Life
+}
+
+// finish is the finished form.
+func (o *draft) finish() *route {
+	done := o.route
+	if o.canonical != "" || len(o.warnings) > 0 || o.failure != nil {
+		rare := o.rest
+		done.rare = &rare
+	}
+	done.expires, done.asked = o.life.Expires, o.life.Expires.Sub(o.life.Asked)
+	return &done
 }
 
 // hop is one host of a route.
@@ -35,7 +60,7 @@ type hop struct {
 }
 
 // sharesAddresses reports an address that is reached through more than one name.
-func (o *route) sharesAddresses() bool {
+func (o *draft) sharesAddresses() bool {
 	seen := map[string]struct{}{}
 	for i := range o.hops {
 		for _, a := range o.hops[i].addrs {
@@ -56,11 +81,13 @@ type reply struct {
 
 // draw makes the answer for one call: hosts of equal preference in random order (RFC 5321, section 5.1; R-02), each
 // address once. intn draws from 0 to n-1. Address lists, policies and failures are shared with other calls.
-func (o *route) draw(intn func(int) int, age time.Duration) *resolverv1.ResolveRouteResponse {
+func (o *route) draw(domain string, intn func(int) int, age time.Duration) *resolverv1.ResolveRouteResponse {
 	r := &reply{}
 	out := &r.response
-	out.Domain, out.CanonicalDomain, out.Site = o.domain, o.canonical, o.site
-	out.ImplicitMx, out.Failure, out.Warnings = o.implicit, o.failure, o.warnings
+	out.Domain, out.Site, out.ImplicitMx = domain, o.site, o.implicit
+	if o.rare != nil {
+		out.CanonicalDomain, out.Failure, out.Warnings = o.rare.canonical, o.rare.failure, o.rare.warnings
+	}
 	if age > 0 {
 		r.age.Seconds, r.age.Nanos = int64(age/time.Second), int32(age%time.Second)
 	}

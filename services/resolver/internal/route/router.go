@@ -40,10 +40,8 @@ type Options struct {
 // Router finds routes. It is safe for concurrent use.
 type Router struct {
 	o      Options
-	routes *boundedmap.Map[key, *route]
+	routes *boundedmap.Map[string, *route] // by domain, or by "@" and smarthost
 }
-
-type key struct{ domain, smarthost string }
 
 // New returns a Router.
 func New(o Options) *Router {
@@ -53,7 +51,7 @@ func New(o Options) *Router {
 	if o.IntN == nil {
 		o.IntN = rand.IntN
 	}
-	return &Router{o: o, routes: boundedmap.New[key, *route](o.Entries)}
+	return &Router{o: o, routes: boundedmap.New[string, *route](o.Entries)}
 }
 
 // Resolve returns the route, or the verdict why there is none, as an answer. The error is a *SmarthostError or that of
@@ -64,15 +62,16 @@ func (r *Router) Resolve(ctx context.Context, q Request) (*resolverv1.ResolveRou
 		return nil, err
 	}
 	if failure != nil {
-		return (&route{domain: d.domain, failure: failure.Proto()}).draw(r.o.IntN, 0), nil
+		wrong := draft{rest: rest{failure: failure.Proto()}}
+		return wrong.finish().draw(d.domain, r.o.IntN, 0), nil
 	}
 	began := r.o.Now()
-	k := key{d.domain, q.Smarthost}
+	key := d.domain
 	if q.Smarthost != "" {
-		k.domain = "" // the same for every domain
+		key = "@" + q.Smarthost // the same for every domain
 	}
 	if !q.Fresh {
-		if cached, ok := r.routes.Get(k); ok && cached.life.Holds(began) {
+		if cached, ok := r.routes.Get(key); ok && began.Before(cached.expires) {
 			return r.answer(cached, d, began), nil
 		}
 	}
@@ -80,21 +79,20 @@ func (r *Router) Resolve(ctx context.Context, q Request) (*resolverv1.ResolveRou
 	if err != nil {
 		return nil, err
 	}
+	finished := built.finish()
 	if built.life.Holds(began) {
-		r.routes.Put(k, built)
+		r.routes.Put(key, finished)
 	}
-	return r.answer(built, d, began), nil
+	return r.answer(finished, d, began), nil
 }
 
 // answer is the route for one call. What was asked within the call itself has no age.
 func (r *Router) answer(o *route, d destination, began time.Time) *resolverv1.ResolveRouteResponse {
 	var age time.Duration
-	if o.life.Asked.Before(began) && !o.life.Asked.IsZero() {
-		age = began.Sub(o.life.Asked)
+	if !o.expires.IsZero() {
+		age = max(began.Sub(o.expires)+o.asked, 0)
 	}
-	out := o.draw(r.o.IntN, age)
-	out.Domain = d.domain
-	return out
+	return o.draw(d.domain, r.o.IntN, age)
 }
 
 // shuffle draws an order of targets of equal preference.
@@ -104,4 +102,4 @@ func (r *Router) shuffle(targets []mxlookup.Target) {
 
 // Flush forgets the finished routes that may depend on a name: all of them, since a host serves many domains. They are
 // put together again from what the DNS cache still has.
-func (r *Router) Flush() { r.routes.DeleteFunc(func(key, *route) bool { return true }) }
+func (r *Router) Flush() { r.routes.DeleteFunc(func(string, *route) bool { return true }) }

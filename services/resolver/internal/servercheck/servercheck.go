@@ -73,7 +73,9 @@ func (c Checker) Check(ctx context.Context, server netip.AddrPort) []Probe {
 	probes := []func() Probe{
 		func() Probe { return c.one(ctx, server, dnstransport.UDP, Plain, dnswire.Query{Question: q}) },
 		func() Probe { return c.one(ctx, server, dnstransport.TCP, Plain, dnswire.Query{Question: q}) },
-		func() Probe { return c.one(ctx, server, dnstransport.UDP, EDNS, dnswire.Query{Question: q, EDNS: true}) },
+		func() Probe {
+			return c.one(ctx, server, dnstransport.UDP, EDNS, dnswire.Query{Question: q, EDNS: true})
+		},
 		func() Probe {
 			return c.truncation(ctx, server, dnswire.Query{Question: large, EDNS: true, Size: smallSize})
 		},
