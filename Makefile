@@ -54,9 +54,9 @@ build: $(BIN)/postrider $(SERVICES:%=$(BIN)/%) ## build all programs into bin/
 # The go command knows better than make what is out of date.
 .PHONY: $(BIN)/postrider $(SERVICES:%=$(BIN)/%)
 $(BIN)/postrider:
-	go build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/postrider
+	go build -ldflags '$(LDFLAGS)' -o $@ ./cmd/postrider
 $(SERVICES:%=$(BIN)/%): $(BIN)/%:
-	go build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./services/$*/cmd/$*
+	go build -ldflags '$(LDFLAGS)' -o $@ ./services/$*/cmd/$*
 
 .PHONY: check
 check: generate-clean lint vet standalone race ## all that a change must pass: generated code, lint, vet, builds per module, race tests

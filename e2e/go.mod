@@ -3,17 +3,35 @@ module github.com/postrider/postrider/e2e
 go 1.26.0
 
 require (
-	github.com/postrider/postrider/cmd/postrider v0.0.0
 	github.com/postrider/postrider/kit v0.0.0
 	github.com/postrider/postrider/proto v0.0.0
-	github.com/postrider/postrider/services/dsn v0.0.0
-	github.com/postrider/postrider/services/gateway v0.0.0
-	github.com/postrider/postrider/services/resolver v0.0.0
-	github.com/postrider/postrider/services/sender v0.0.0
 	github.com/postrider/postrider/testkit v0.0.0
+	google.golang.org/grpc v1.85.0
 )
 
-require github.com/emersion/go-message v0.18.2 // indirect
+require (
+	github.com/cespare/xxhash/v2 v2.3.0 // indirect
+	github.com/emersion/go-message v0.18.2
+	github.com/go-logr/logr v1.4.4 // indirect
+	github.com/go-logr/stdr v1.2.2 // indirect
+	github.com/grpc-ecosystem/grpc-gateway/v2 v2.31.0 // indirect
+	github.com/miekg/dns v1.1.73 // indirect
+	go.opentelemetry.io/auto/sdk v1.2.1 // indirect
+	go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc v0.72.0 // indirect
+	go.opentelemetry.io/otel v1.47.0 // indirect
+	go.opentelemetry.io/otel/log v1.47.0 // indirect
+	go.opentelemetry.io/otel/metric v1.47.0 // indirect
+	go.opentelemetry.io/otel/trace v1.47.0 // indirect
+	go.opentelemetry.io/proto/otlp v1.11.1 // indirect
+	go.yaml.in/yaml/v3 v3.0.6 // indirect
+	golang.org/x/net v0.62.0 // indirect
+	golang.org/x/sync v0.24.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/text v0.43.0 // indirect
+	google.golang.org/genproto/googleapis/api v0.0.0-20260928230214-8a89bd6388cc // indirect
+	google.golang.org/genproto/googleapis/rpc v0.0.0-20260928230214-8a89bd6388cc // indirect
+	google.golang.org/protobuf v1.36.12 // indirect
+)
 
 replace github.com/postrider/postrider/proto => ../proto
 

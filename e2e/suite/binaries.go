@@ -37,9 +37,9 @@ func Program(t testing.TB, name string) string {
 		cmd = exec.Command("go", "-C", filepath.Join(root, "tools", tool), "install", "tool")
 		cmd.Env = append(os.Environ(), "GOWORK=off", "GOBIN="+filepath.Join(root, "bin"))
 	case "postrider":
-		cmd = exec.Command("go", "build", "-trimpath", "-o", path, "./cmd/postrider")
+		cmd = exec.Command("go", "build", "-o", path, "./cmd/postrider")
 	default:
-		cmd = exec.Command("go", "build", "-trimpath", "-o", path, "./services/"+name+"/cmd/"+name)
+		cmd = exec.Command("go", "build", "-o", path, "./services/"+name+"/cmd/"+name)
 	}
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -174,10 +174,15 @@ func FromError(err error) *Error {
 	if e := fromContext(err); e != nil {
 		return e
 	}
-	s, ok := status.FromError(err)
+	// The status below any wrapping: status.FromError would put the text of the wrapping into its message.
+	answer, ok := errors.AsType[interface {
+		error
+		GRPCStatus() *status.Status
+	}](err)
 	if !ok {
 		return &Error{Code: codes.Unknown, Reason: codeWord(codes.Unknown), Message: neutral(codes.Unknown), Err: err}
 	}
+	s := answer.GRPCStatus()
 	e := &Error{Code: s.Code(), Err: err}
 	ours := false
 	for _, detail := range s.Details() {
