@@ -74,8 +74,6 @@ func TestEnsureByManyAtOnce(t *testing.T) {
 
 func TestEnsureRefusesAnotherForm(t *testing.T) {
 	t.Parallel()
-	ts := startServer(t)
-	js, ctx := ts.JetStream(), testContext(t)
 	layout := Layout{Partitions: 1, RetryMinutes: []int{0}}
 	good := layout.stream(StreamMail, "mail.*")
 	for _, c := range []struct {
@@ -90,6 +88,8 @@ func TestEnsureRefusesAnotherForm(t *testing.T) {
 		{"discard policy", "DiscardOld", "DiscardNew", func(c *jetstream.StreamConfig) { c.Discard = jetstream.DiscardOld }},
 	} {
 		t.Run(c.field+" "+c.have, func(t *testing.T) {
+			t.Parallel()
+			js, ctx := startServer(t).JetStream(), testContext(t)
 			other := good
 			other.Metadata = map[string]string{metaPartitions: "1", metaFormat: "1"}
 			c.change(&other)
@@ -108,9 +108,6 @@ func TestEnsureRefusesAnotherForm(t *testing.T) {
 				if !strings.Contains(err.Error(), word) {
 					t.Errorf("%q does not name %q", err, word)
 				}
-			}
-			if err := js.DeleteStream(ctx, StreamMail); err != nil {
-				t.Fatal(err)
 			}
 		})
 	}
