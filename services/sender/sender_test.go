@@ -193,3 +193,37 @@ func TestNeedsNATS(t *testing.T) {
 		t.Error("built without a NATS connection")
 	}
 }
+
+// The crash table's "NATS away during open transactions": what was sent is settled when the server is back, and sent once.
+func TestQ11_QueueAwayLongerThanTheLeaseDuringTransactions(t *testing.T) {
+	h := newHarness(t)
+	inDot, release := make(chan struct{}, 10), make(chan struct{})
+	host := h.host("example.test", smtptest.HostOptions{OnDot: func(*smtptest.Message) string {
+		inDot <- struct{}{}
+		<-release
+		return ""
+	}})
+	h.start()
+	for _, id := range []string{"m1", "m2", "m3"} {
+		h.submit(id, "example.test", "somebody")
+	}
+	for range 3 {
+		<-inDot
+	}
+	h.server.Stop()
+	time.Sleep(3 * time.Second) // longer than the lease
+	close(release)
+	host.Wait(3, patience)
+	h.server.StartAgain()
+	for _, id := range []string{"m1", "m2", "m3"} {
+		o := h.await(id, 1)
+		if len(o) != 1 || o[0].GetResults()[0].GetState() != delivered {
+			t.Errorf("%s: %v", id, o)
+		}
+	}
+	h.submit("m4", "example.test", "somebody")
+	h.await("m4", 1)
+	if n := len(host.Messages()); n != 4 {
+		t.Errorf("the host received %d messages, want 4", n)
+	}
+}

@@ -16,6 +16,7 @@ type destination[T any] struct {
 	inRound *list.Element // in Lanes.ready; nil when it may not start anything
 	waiting int
 	running int
+	pace    pace
 	// chosen is the tenant whose turn it is; it stays so until it is served, since choosing charges it.
 	chosen *tenant[T]
 }
@@ -75,7 +76,7 @@ func (d *destination[T]) remove(match func(T) bool) []T {
 
 // forget drops a tenant for whom nothing waits.
 func (d *destination[T]) forget(t *tenant[T]) {
-	if !t.empty() {
+	if t.len() > 0 {
 		return
 	}
 	d.turns.remove(t.inTurn)
@@ -112,8 +113,8 @@ type tenant[T any] struct {
 	inTurn  *list.Element
 }
 
-func (t *tenant[T]) empty() bool {
-	return t.classes[urgent].len()+t.classes[normal].len()+t.classes[bulk].len() == 0
+func (t *tenant[T]) len() int {
+	return t.classes[urgent].len() + t.classes[normal].len() + t.classes[bulk].len()
 }
 
 // choose returns the class whose turn it is: one that was passed over often enough, else the most urgent.

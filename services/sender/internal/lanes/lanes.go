@@ -5,6 +5,7 @@ package lanes
 import (
 	"context"
 	"sync"
+	"time"
 
 	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
 )
@@ -65,6 +66,7 @@ func (l *Lanes[T]) Push(k Key, size int64, v T) {
 		d = newDestination[T](k.Destination)
 		l.destinations[k.Destination] = d
 	}
+	d.pace.start(time.Now())
 	d.push(k.Tenant, class(k.Priority), entry[T]{value: v, priority: k.Priority, cost: cost(size)})
 	l.waiting++
 	l.refresh(d)
@@ -93,6 +95,7 @@ func (r *Run[T]) Done() {
 		l.running--
 		d := l.destinations[r.Key.Destination]
 		d.running--
+		d.pace.finished(time.Now())
 		l.refresh(d)
 		l.nudge()
 	})

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,6 +18,9 @@ type Tenure interface {
 	// Failed is closed when it cannot go on; Err says why.
 	Failed() <-chan struct{}
 	Err() error
+	// Resume goes on under a new lease after the old one ran out, for example because the server was away. It fails
+	// when somebody else owned the partition in between.
+	Resume(ctx context.Context, lease *bus.Lease) error
 	// Stop ends it, within ctx: attempts that run have grace to end. It reports whether nothing was left in flight.
 	Stop(ctx context.Context, grace time.Duration) (clean bool)
 }
@@ -113,23 +117,24 @@ func (k *Keeper[T]) keep(ctx context.Context, p int, decided func()) {
 	}
 }
 
-func (k *Keeper[T]) mine(p int) bool { return k.opts.Members.Prefers(p) == k.opts.Owner }
+// mine reports whether a partition is this sender's. It counts itself among the live ones even when the list does not:
+// its announcement runs out while the server is away.
+func (k *Keeper[T]) mine(p int) bool {
+	live := k.opts.Members.Live()
+	if !slices.Contains(live, k.opts.Owner) {
+		live = append(live, k.opts.Owner)
+	}
+	return bus.Preferred(live, p) == k.opts.Owner
+}
 
 // own takes a partition and keeps it as long as it is this sender's. It returns when it was given up or cannot be had.
 func (k *Keeper[T]) own(ctx context.Context, p int, decided func()) {
 	log := k.opts.Log.With(slog.Int("partition", p))
-	lease, err := k.opts.Leases.Acquire(ctx, p, k.opts.Owner)
-	if held, ok := errors.AsType[*bus.HeldError](err); ok {
-		log.DebugContext(ctx, "partition is held by another sender", slog.String("owner", held.Owner))
+	lease, ok := k.acquire(ctx, p, log)
+	if !ok {
 		return
 	}
-	if err != nil {
-		if ctx.Err() == nil {
-			log.WarnContext(ctx, "partition cannot be acquired", slog.Any("error", err))
-		}
-		return
-	}
-	defer k.release(ctx, lease, log)
+	defer func() { k.release(ctx, lease, log) }()
 	t, err := k.start(ctx, p, lease)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -141,11 +146,61 @@ func (k *Keeper[T]) own(ctx context.Context, p int, decided func()) {
 	k.set(p, t)
 	defer k.unset(p)
 	decided()
-	k.wait(ctx, p, t, lease)
+	for k.wait(ctx, p, t, lease) {
+		next, ok := k.resume(ctx, p, t, log)
+		if !ok {
+			break
+		}
+		lease = next
+	}
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), k.opts.Stop)
 	defer cancel()
 	clean := t.Stop(stop, k.opts.Grace)
 	log.InfoContext(ctx, "partition given up", slog.Bool("clean", clean), slog.Any("cause", t.Err()))
+}
+
+// acquire takes the lease of a partition.
+func (k *Keeper[T]) acquire(ctx context.Context, p int, log *slog.Logger) (lease *bus.Lease, ok bool) {
+	lease, err := k.opts.Leases.Acquire(ctx, p, k.opts.Owner)
+	if held, ok := errors.AsType[*bus.HeldError](err); ok {
+		log.DebugContext(ctx, "partition is held by another sender", slog.String("owner", held.Owner))
+		return nil, false
+	}
+	if err != nil {
+		if ctx.Err() == nil {
+			log.WarnContext(ctx, "partition cannot be acquired", slog.Any("error", err))
+		}
+		return nil, false
+	}
+	return lease, true
+}
+
+// resume goes on with a tenure whose lease ran out, if nobody else had the partition in between. As long as the server
+// does not answer it tries again: nobody else can take the partition then either.
+func (k *Keeper[T]) resume(ctx context.Context, p int, t T, log *slog.Logger) (lease *bus.Lease, ok bool) {
+	for {
+		lease, err := k.opts.Leases.Acquire(ctx, p, k.opts.Owner)
+		if err == nil {
+			if err = t.Resume(ctx, lease); err == nil {
+				log.InfoContext(ctx, "lease had run out; nobody else took the partition")
+				return lease, true
+			}
+			k.release(ctx, lease, log)
+			log.WarnContext(ctx, "partition cannot be resumed", slog.Any("error", err))
+			return nil, false
+		}
+		if held, ok := errors.AsType[*bus.HeldError](err); ok {
+			log.WarnContext(ctx, "partition is another sender's now", slog.String("owner", held.Owner))
+			return nil, false
+		}
+		select {
+		case <-ctx.Done():
+			return nil, false
+		case <-t.Failed():
+			return nil, false
+		case <-time.After(k.opts.Again):
+		}
+	}
 }
 
 // start starts the tenure; it ends when the lease is lost meanwhile.
@@ -164,22 +219,22 @@ func (k *Keeper[T]) start(ctx context.Context, p int, lease *bus.Lease) (T, erro
 	return k.opts.Start(ctx, p, lease)
 }
 
-// wait returns when the partition is to be given up.
-func (k *Keeper[T]) wait(ctx context.Context, p int, t T, lease *bus.Lease) {
+// wait returns when the partition is to be given up, or (lapsed is true) when the lease is lost.
+func (k *Keeper[T]) wait(ctx context.Context, p int, t T, lease *bus.Lease) (lapsed bool) {
 	for {
 		k.mu.Lock()
 		changed := k.changed
 		k.mu.Unlock()
 		if !k.mine(p) {
-			return
+			return false
 		}
 		select {
 		case <-ctx.Done():
-			return
+			return false
 		case <-t.Failed():
-			return
+			return false
 		case <-lease.Lost():
-			return
+			return true
 		case <-changed:
 		}
 	}

@@ -28,7 +28,7 @@ func (t *Tenure) checkpoint() *eventv1.Checkpoint {
 	defer t.mu.Unlock()
 	c := t.desk.Checkpoint(now, t.drained, unconfirmed)
 	c.Owner = t.opts.Owner
-	c.LeaseRevision = t.opts.Lease.Revision()
+	c.LeaseRevision = t.right().Revision()
 	t.offered = c
 	return c
 }

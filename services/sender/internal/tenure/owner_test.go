@@ -154,3 +154,49 @@ func TestAttemptThatPanicsDefersItsRecord(t *testing.T) {
 		t.Error("the fault was not logged")
 	}
 }
+
+// A dead destination fills the window; a good one behind it is not kept out, and nothing of the dead one is lost or
+// counted as an attempt.
+func TestQ12_SickDestinationDoesNotKeepOthersOut(t *testing.T) {
+	w := newWorld(t, 1)
+	dead := func(i int) *eventv1.QueuedMail {
+		m := mail(fmt.Sprintf("dead%d", i), "ok@dead.test")
+		m.Destination = "dead.test"
+		return m
+	}
+	attempts := newSeen()
+	w.start("a", 0, func(ctx context.Context, r *tenure.Record) *eventv1.Outcome {
+		attempts.note(r)
+		if r.Mail.GetDestination() == "dead.test" {
+			<-ctx.Done()
+			return nil
+		}
+		return answer(r)
+	}, window(400))
+	for i := range 30 {
+		var batch []*eventv1.QueuedMail
+		for k := range 40 {
+			batch = append(batch, dead(40*i+k))
+		}
+		w.submit(0, batch...)
+	}
+	w.submit(0, mail("good", "ok@example.test"))
+	w.finals(1)
+	var spilled []*eventv1.QueuedMail
+	for _, m := range bus.RetryMinutes() {
+		spilled = append(spilled, w.copies(bus.RetryStream(m))...)
+	}
+	ids := make(map[string]bool)
+	for _, m := range spilled {
+		if m.GetMovedFor() != "spill" || m.GetAttempt() != 0 || m.GetHop() != 1 || m.GetPause() != nil {
+			t.Fatalf("%v", m)
+		}
+		ids[m.GetMessageId()] = true
+	}
+	if len(ids) != len(spilled) || len(ids) < 800 || len(ids) > 1180 {
+		t.Errorf("%d spilled, %d of them different; 1200 were submitted", len(spilled), len(ids))
+	}
+	if n, _ := attempts.of("dead0"); n != 1 {
+		t.Errorf("the first of the dead destination was attempted %d times", n)
+	}
+}

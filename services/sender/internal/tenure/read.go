@@ -137,7 +137,7 @@ func (t *Tenure) sleep(ctx context.Context, d time.Duration, signal <-chan struc
 // take waits for room, takes a segment in, and does with its records what is to be done.
 func (t *Tenure) take(ctx context.Context, d bus.Delivery, dueAt time.Time) error {
 	records, size := d.Segment.Len()+1, int64(len(d.Data))
-	err := t.await(ctx, func() bool {
+	err := t.waitForRoom(ctx, func() bool {
 		return t.desk.Room(d.Stream, records, size, t.opts.Limits.WindowBytes(), t.opts.Limits.LedgerBytes)
 	})
 	if err != nil {

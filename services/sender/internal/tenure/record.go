@@ -98,7 +98,7 @@ func (t *Tenure) setAside(r *Record) {
 
 // bringBack offers what was set aside, once the lease is confirmed.
 func (t *Tenure) bringBack() {
-	confirmed := t.opts.Lease.Confirmed()
+	confirmed := t.right().Confirmed()
 	t.mu.Lock()
 	if !confirmed && !t.stopping {
 		t.asideDue.Reset(renewAgain)
@@ -117,7 +117,7 @@ func (t *Tenure) bringBack() {
 // record is taken back otherwise: its tenure ends, or its lease is not confirmed.
 func (r *Record) Begin() bool {
 	t := r.tenure
-	confirmed := t.opts.Lease.Confirmed()
+	confirmed := t.right().Confirmed()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
@@ -135,7 +135,7 @@ func (r *Record) Begin() bool {
 func (r *Record) Context() context.Context { return r.tenure.attempts }
 
 // MayStart reports whether a further transaction may start.
-func (r *Record) MayStart() bool { return r.tenure.opts.Lease.Confirmed() }
+func (r *Record) MayStart() bool { return r.tenure.right().Confirmed() }
 
 // End takes the outcome of the attempt. nil means that there is none and the record stands as it was.
 func (r *Record) End(o *eventv1.Outcome) {

@@ -58,7 +58,7 @@ func (t *Tenure) complete(r *Record, o *eventv1.Outcome, now time.Time) (w due.W
 	if o.GetDecidedAt() == nil {
 		o.DecidedAt = timestamppb.New(now)
 	}
-	if !t.opts.Lease.Confirmed() {
+	if !t.right().Confirmed() {
 		settle.Mark(o)
 	}
 	if remains = ledger.Remains(o); remains {

@@ -19,7 +19,7 @@ const cutOff = 5 * time.Second
 // what they report is dropped. clean reports whether the next owner has nothing to mark.
 func (t *Tenure) Stop(ctx context.Context, grace time.Duration) (clean bool) {
 	select {
-	case <-t.opts.Lease.Lost():
+	case <-t.right().Lost():
 		t.fail(errLeaseLost)
 	default:
 	}
@@ -64,7 +64,7 @@ func (t *Tenure) lastCheckpoint(ctx context.Context) (clean bool) {
 	t.mu.Lock()
 	quiet := t.running == 0 && t.moving == 0 && t.failure == nil
 	t.mu.Unlock()
-	if !quiet || !t.opts.Lease.Confirmed() {
+	if !quiet || !t.right().Confirmed() {
 		return false
 	}
 	t.mu.Lock()

@@ -179,12 +179,12 @@ func (t *Tenure) openAppenders(taken *bus.Taken) {
 // lost lease must end a fenced append.
 func (t *Tenure) renew(ctx context.Context) error {
 	for {
-		err := t.opts.Lease.Renew(ctx)
+		err := t.right().Renew(ctx)
 		if err == nil {
 			return nil
 		}
 		select {
-		case <-t.opts.Lease.Lost():
+		case <-t.right().Lost():
 			return err
 		case <-ctx.Done():
 			return err

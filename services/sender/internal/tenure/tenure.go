@@ -5,9 +5,11 @@ package tenure
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -51,6 +53,9 @@ type Options struct {
 	Clock     *due.Clock
 	Bodies    Bodies
 	Limits    Limits
+	// Spillable reports whether a record may wait some minutes without an attempt: not when it expires meanwhile, nor
+	// when its sender is to be told of a delay, which only an attempt does.
+	Spillable func(*eventv1.QueuedMail) bool
 	Events    Events
 	Log       *slog.Logger
 }
@@ -74,6 +79,8 @@ type Events interface {
 // Tenure is the ownership of one partition.
 type Tenure struct {
 	opts     Options
+	lease    atomic.Pointer[Lease]
+	since    uint64 // revision of the lease at the takeover
 	minutes  []int
 	outcomes map[bus.OutcomeKind]*bus.Appender
 	retries  map[int]*bus.Appender
@@ -109,6 +116,8 @@ func Start(ctx context.Context, o Options) (*Tenure, error) {
 		timers: make(map[*Record]*time.Timer), appended: make(map[int]chan struct{}),
 		outcomes: make(map[bus.OutcomeKind]*bus.Appender), retries: make(map[int]*bus.Appender),
 	}
+	t.lease.Store(&o.Lease)
+	t.since = o.Lease.Revision()
 	t.reading, t.stopReading = context.WithCancel(context.Background())
 	t.attempts, t.abort = context.WithCancel(context.Background())
 	taken, err := t.takeOver(ctx)
@@ -138,6 +147,25 @@ func (t *Tenure) begin() {
 	}
 	t.work.Go(func() { t.keepCheckpoint(t.reading) })
 }
+
+// Resume goes on under a new lease after the old one ran out. Nobody else took over in between if the last segment of the
+// partition's outcomes is still this owner's: a takeover appends to them before anything else can happen. It must be
+// called after the new lease was acquired; from then on nobody can take over without the fences noticing.
+func (t *Tenure) Resume(ctx context.Context, lease *bus.Lease) error {
+	last, err := bus.LastCheckpoint(ctx, t.opts.JS, t.opts.Partition)
+	if err != nil {
+		return err
+	}
+	if last.GetOwner() != t.opts.Owner || last.GetLeaseRevision() < t.since {
+		return fmt.Errorf("partition %d: %w", t.opts.Partition, errTakenOver)
+	}
+	var next Lease = lease
+	t.lease.Store(&next)
+	return nil
+}
+
+// right returns the lease the partition is held by.
+func (t *Tenure) right() Lease { return *t.lease.Load() }
 
 // Failed is closed when the tenure cannot go on: it was fenced off, or its streams are gone. Err says why.
 func (t *Tenure) Failed() <-chan struct{} { return t.failed }
@@ -222,4 +250,5 @@ func (t *Tenure) await(ctx context.Context, ok func() bool) error {
 var (
 	errStopped   = errors.New("stopped")
 	errLeaseLost = errors.New("lease lost")
+	errTakenOver = errors.New("taken over by another owner")
 )

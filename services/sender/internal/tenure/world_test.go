@@ -252,7 +252,8 @@ func (w *world) start(name string, partition int, do attempt, changes ...change)
 			Window: 1000, WindowBytes: func() int64 { return 64 << 20 }, LedgerBytes: 64 << 20,
 			CheckpointEvery: 50 * time.Millisecond,
 		},
-		Log: slog.New(slog.NewTextHandler(&lockedWriter{s.logged, s.logLock}, nil)),
+		Spillable: func(*eventv1.QueuedMail) bool { return true },
+		Log:       slog.New(slog.NewTextHandler(&lockedWriter{s.logged, s.logLock}, nil)),
 	}
 	for _, c := range changes {
 		c(&o)
