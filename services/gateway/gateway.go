@@ -16,6 +16,7 @@ import (
 	"github.com/postrider/postrider/kit/rpc"
 	"github.com/postrider/postrider/kit/runner"
 	gatewayv1 "github.com/postrider/postrider/proto/postrider/gateway/v1"
+	"github.com/postrider/postrider/services/gateway/internal/bodysweep"
 	"github.com/postrider/postrider/services/gateway/internal/enqueue"
 	"github.com/postrider/postrider/services/gateway/internal/loopdetect"
 	"github.com/postrider/postrider/services/gateway/internal/mailservice"
@@ -102,6 +103,7 @@ func (g *Gateway) Run(ctx context.Context, ready func()) error {
 	begun.Add(2)
 	background.Go(func() { q.view.Run(ctx, begun.Done) })
 	background.Go(func() { q.gauge.Run(ctx, begun.Done) })
+	background.Go(func() { bodysweep.New(q.view, q.bodies, g.env.Log, time.Now).Run(ctx) })
 	begun.Wait() // both are bounded in time, and neither need have succeeded
 	g.parts.Store(&mailservice.Parts{
 		Submitter: submit.New(q.submitOptions()), View: q.view, MaxSize: g.cfg.MaxMessageSize.Bytes(),

@@ -219,7 +219,7 @@ func (m *message) write(ctx context.Context, stmt *sql.Stmt) error {
 		return err
 	}
 	_, err = stmt.ExecContext(ctx, m.id, nanos(m.acceptedAt), m.sender, m.tenant, m.tag, m.caller, m.parts, m.recipients,
-		blob(m.keyHash), blob(m.digest), facts)
+		blob(m.keyHash), blob(m.digest), facts, m.bodyRef)
 	return err
 }
 

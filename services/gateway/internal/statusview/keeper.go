@@ -120,3 +120,30 @@ func (k *Keeper) FindKey(ctx context.Context, hash []byte, since time.Time) (ide
 	}
 	return v.FindKey(ctx, hash, since)
 }
+
+// FinishedBodies is View.FinishedBodies (bodysweep.View).
+func (k *Keeper) FinishedBodies(ctx context.Context, before time.Time, most int) (map[string]string, error) {
+	v, err := k.current()
+	if err != nil {
+		return nil, err
+	}
+	return v.FinishedBodies(ctx, before, most)
+}
+
+// ForgetBodies is View.ForgetBodies (bodysweep.View).
+func (k *Keeper) ForgetBodies(ctx context.Context, ids []string) error {
+	v, err := k.current()
+	if err != nil {
+		return err
+	}
+	return v.ForgetBodies(ctx, ids)
+}
+
+// Knows is View.Knows (bodysweep.View).
+func (k *Keeper) Knows(ctx context.Context, id string) (bool, error) {
+	v, err := k.current()
+	if err != nil {
+		return false, err
+	}
+	return v.Knows(ctx, id)
+}

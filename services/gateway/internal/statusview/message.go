@@ -22,6 +22,7 @@ type message struct {
 	recipients int // of MAIL, so far as its records were folded; 0 when only outcomes are left of it
 	keyHash    []byte
 	digest     []byte
+	bodyRef    string
 	// facts has the fields that are only shown: trace id, size, priority, Message-ID, reports_on.
 	facts *gatewayv1.Message
 }
@@ -31,7 +32,7 @@ func fromRecord(r *eventv1.QueuedMail) *message {
 	return &message{
 		id: r.GetMessageId(), acceptedAt: r.GetAcceptedAt().AsTime(), sender: r.GetEnvelope().GetSender(),
 		tenant: r.GetTenant(), tag: r.GetTag(), caller: r.GetCaller(), parts: r.GetParts(),
-		keyHash: r.GetIdempotencyHash(), digest: r.GetSubmitDigest(),
+		keyHash: r.GetIdempotencyHash(), digest: r.GetSubmitDigest(), bodyRef: r.GetContent().GetBodyRef(),
 		facts: facts(r.GetTrace(), r.GetContent(), r.GetPriority(), r.GetReportsOn()),
 	}
 }
@@ -41,7 +42,7 @@ func fromOutcome(o *eventv1.Outcome) *message {
 	return &message{
 		id: o.GetMessageId(), acceptedAt: o.GetAcceptedAt().AsTime(), sender: o.GetEnvelopeSender(),
 		tenant: o.GetTenant(), tag: o.GetTag(), parts: o.GetParts(),
-		keyHash: o.GetIdempotencyHash(), digest: o.GetSubmitDigest(),
+		keyHash: o.GetIdempotencyHash(), digest: o.GetSubmitDigest(), bodyRef: o.GetContent().GetBodyRef(),
 		facts: facts(o.GetTrace(), o.GetContent(), o.GetPriority(), o.GetReportsOn()),
 	}
 }

@@ -126,13 +126,14 @@ func loadParts(ctx context.Context, q querier, messageID string) ([]*part, error
 	return parts, rows.Err()
 }
 
-const messageColumns = "id, accepted_at, sender, tenant, tag, caller, parts, recipients, key_hash, digest, facts"
+const messageColumns = "id, accepted_at, sender, tenant, tag, caller, parts, recipients, key_hash, digest, facts, body_ref"
 
 func scanMessage(row interface{ Scan(...any) error }) (*message, error) {
 	m := &message{facts: new(gatewayv1.Message)}
 	var accepted int64
 	var facts []byte
-	err := row.Scan(&m.id, &accepted, &m.sender, &m.tenant, &m.tag, &m.caller, &m.parts, &m.recipients, &m.keyHash, &m.digest, &facts)
+	err := row.Scan(&m.id, &accepted, &m.sender, &m.tenant, &m.tag, &m.caller, &m.parts, &m.recipients, &m.keyHash, &m.digest, &facts,
+		&m.bodyRef)
 	if err != nil {
 		return nil, err
 	}

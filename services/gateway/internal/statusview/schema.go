@@ -36,8 +36,10 @@ CREATE TABLE message (
 	recipients  INTEGER NOT NULL,
 	key_hash    BLOB,
 	digest      BLOB,
-	facts       BLOB NOT NULL
+	facts       BLOB NOT NULL,
+	body_ref    TEXT NOT NULL -- place of the content in the body store, empty when there is none or it was deleted
 ) WITHOUT ROWID;
+CREATE INDEX message_body ON message (id) WHERE body_ref <> '';
 CREATE INDEX message_key ON message (key_hash) WHERE key_hash IS NOT NULL;
 CREATE TABLE part (
 	message_id  TEXT NOT NULL,
@@ -65,7 +67,7 @@ type database struct {
 const (
 	getMessage = `SELECT ` + messageColumns + ` FROM message WHERE id = ?`
 	getPart    = `SELECT ` + partColumns + ` FROM part WHERE message_id = ? AND number = ?`
-	putMessage = `INSERT INTO message (` + messageColumns + `) VALUES (?,?,?,?,?,?,?,?,?,?,?)
+	putMessage = `INSERT INTO message (` + messageColumns + `) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)
 		ON CONFLICT (id) DO UPDATE SET recipients = excluded.recipients, caller = excluded.caller`
 	putPart = `INSERT INTO part (` + partColumns + `, states) VALUES (?,?,?,?,?,?,?,?,?)
 		ON CONFLICT (message_id, number) DO UPDATE SET destination = excluded.destination, hop = excluded.hop,

@@ -499,3 +499,49 @@ func BenchmarkFold(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*size), "µs/mail")
 }
+
+func TestFinishedBodies(t *testing.T) {
+	q := newQueue(t)
+	v := q.open(q.options(filepath.Join(t.TempDir(), "view.db")))
+	at := time.Now().Add(-time.Hour)
+	mail := func(part, parts uint32) (string, *eventv1.QueuedMail) {
+		id := newID()
+		return id, record(func(r *eventv1.QueuedMail) {
+			withID(id, at)(r)
+			r.Part, r.Parts, r.Content.BodyRef = part, parts, "file:"+id
+		}, 0, 1)
+	}
+	settle := func(id string, part uint32, results ...*eventv1.RecipientResult) *eventv1.Outcome {
+		o := outcomeOf(id, at, outcome(1, results...))
+		o.Part = part
+		return o
+	}
+	done, doneMail := mail(1, 1)
+	half, halfMail := mail(1, 2)
+	waiting, waitingMail := mail(1, 1)
+	second := proto.CloneOf(halfMail)
+	second.Part = 2
+	q.mail(doneMail, halfMail, second, waitingMail)
+	q.outcomes(settle(done, 1, settledAs(0, delivered), settledAs(1, bounced)), settle(half, 1, settledAs(0, delivered), settledAs(1, delivered)),
+		settle(waiting, 1, settledAs(0, delivered), settledAs(1, deferred)))
+	v.await(t)
+	v.current(t)
+	refs, err := v.FinishedBodies(t.Context(), time.Now(), 10)
+	if err != nil || len(refs) != 1 || refs[done] != "file:"+done {
+		t.Errorf("finished: %v, %v", refs, err)
+	}
+	if refs, err := v.FinishedBodies(t.Context(), at, 10); err != nil || len(refs) != 0 {
+		t.Errorf("finished before they were: %v, %v", refs, err)
+	}
+	if err := v.ForgetBodies(t.Context(), []string{done}); err != nil {
+		t.Fatal(err)
+	}
+	if refs, err := v.FinishedBodies(t.Context(), time.Now(), 10); err != nil || len(refs) != 0 {
+		t.Errorf("forgotten: %v, %v", refs, err)
+	}
+	for id, want := range map[string]bool{done: true, waiting: true, newID(): false} {
+		if known, err := v.Knows(t.Context(), id); err != nil || known != want {
+			t.Errorf("knows %s: %v, %v", id, known, err)
+		}
+	}
+}
