@@ -11,8 +11,12 @@ import (
 
 func TestQ05_TheMostSpecificEntryCounts(t *testing.T) {
 	table := List{
-		{Match: "*", MaxSize: 1}, {Match: "*.example.test", MaxSize: 2}, {Match: "Mail.Example.test", MaxSize: 3},
-		{Match: "*.deep.example.test", MaxSize: 4}, {Match: "mx.site.test", MaxSize: 5}, {Match: "bücher.test", MaxSize: 6},
+		{Match: "*", MaxSize: 1},
+		{Match: "*.example.test", MaxSize: 2},
+		{Match: "Mail.Example.test", MaxSize: 3},
+		{Match: "*.deep.example.test", MaxSize: 4},
+		{Match: "mx.site.test", MaxSize: 5},
+		{Match: "bücher.test", MaxSize: 6},
 		{Match: "[192.0.2.1]", MaxSize: 7},
 	}.Table()
 	for domain, want := range map[string]config.Size{
@@ -49,7 +53,8 @@ func TestR52_SmarthostRoute(t *testing.T) {
 
 func TestValidate(t *testing.T) {
 	good := List{
-		{Match: "*"}, {Match: "a.test", TLS: TLSVerify, Connections: 5, Rate: 60, MaxSize: config.MiB},
+		{Match: "*"},
+		{Match: "a.test", TLS: TLSVerify, Connections: 5, Rate: 60, MaxSize: config.MiB},
 		{Match: "b.test", Smarthost: Smarthost{Host: "[192.0.2.1]", Port: 25}},
 		{Match: "c.test", Smarthost: Smarthost{Host: "relay.test", Username: "u", PasswordFile: "f"}},
 	}

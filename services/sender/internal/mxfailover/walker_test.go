@@ -298,12 +298,12 @@ func TestR22_Limits(t *testing.T) {
 		return n
 	}
 	for name, c := range map[string]struct {
-		there    any
-		hosts    int
-		each     int
-		dialled  int
-		ofHost0  int
-		differnt int // hosts dialled
+		there   any
+		hosts   int
+		each    int
+		dialled int
+		ofHost0 int
+		places  int // hosts dialled
 	}{
 		"10 addresses":                     {refused, 20, 1, 10, 1, 10},
 		"4 of one host":                    {refused, 3, 8, 10, 4, 3},
@@ -320,7 +320,7 @@ func TestR22_Limits(t *testing.T) {
 						of0++
 					}
 				}
-				if len(w.dialled) != c.dialled || of0 != c.ofHost0 || len(hosts) != c.differnt {
+				if len(w.dialled) != c.dialled || of0 != c.ofHost0 || len(hosts) != c.places {
 					t.Errorf("%d dialled, %d of mx0, %d hosts", len(w.dialled), of0, len(hosts))
 				}
 				if got := o.Tries[len(o.Tries)-1].GetLeftFor(); got != "defer" {

@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// queueMinute is the shortest pause a RETRY stream is named after; shorter ones are waited for in memory.
-	queueMinute = time.Minute
+	// shortestStream is the shortest pause a RETRY stream is named after; shorter ones are waited for in memory.
+	shortestStream = time.Minute
 	// longAmbiguous is the pause from the third ambiguous result in a row on, and lastAmbiguous the one that ends it
 	// (S-47).
 	longAmbiguous      = 4 * time.Hour
@@ -66,7 +66,7 @@ func (c *Config) Next(s Situation) Plan {
 
 // shortestWait is the least worth waiting: a minute, or less where a pause is configured shorter.
 func (c *Config) shortestWait() time.Duration {
-	shortest := queueMinute
+	shortest := shortestStream
 	for _, pause := range c.Pauses {
 		shortest = min(shortest, pause.Std())
 	}

@@ -57,7 +57,7 @@ func (c *Conn) open(ctx context.Context) *smtpreply.Error {
 func (c *Conn) learn(fail *smtpreply.Error) (next approach, again bool) {
 	next = c.how
 	switch {
-	case fail.Stage == smtpreply.StageEhlo && fail.Reason == smtpreply.ReasonConnectionLost:
+	case fail.Stage == smtpreply.StageEhlo && fail.Reason == smtpreply.ReasonConnectionLost && c.secured == nil:
 		next.helo = true
 		return next, !c.how.helo && !c.o.TLS.required()
 	case fail.Stage == smtpreply.StageTLS && c.o.TLS.Mode == TLSOpportunistic && fail.Reason == smtpreply.ReasonTLSFailed:

@@ -26,7 +26,8 @@ func (t *transaction) mail(ctx context.Context) *smtpreply.Error {
 // 6152), SMTPUTF8 (RFC 6531), RET and ENVID (RFC 3461), REQUIRETLS (RFC 8689).
 func (t *transaction) writeMail() {
 	c, ext := t.c, &t.c.ext
-	b := append(c.scratch[:0], "MAIL FROM:<"...)
+	b := c.scratch[:0]
+	b = append(b, "MAIL FROM:<"...)
 	b = append(b, t.path(t.m.From)...)
 	b = append(b, '>')
 	if ext.Size && !t.bare {
@@ -49,7 +50,8 @@ func (t *transaction) writeMail() {
 			b = append(append(b, " ENVID="...), mailaddr.EncodeXText(t.m.EnvID)...)
 		}
 	}
-	c.scratch = append(b, '\r', '\n')
+	b = append(b, '\r', '\n')
+	c.scratch = b
 	c.writeScratch()
 }
 

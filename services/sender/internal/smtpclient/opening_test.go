@@ -305,6 +305,12 @@ func TestS22_LostAfterEHLO(t *testing.T) {
 			s.Close()
 		})
 	})
+	t.Run("not under TLS", func(t *testing.T) {
+		conf := smtptest.NewCA(t).ServerConfig(mxName)
+		piped(t, func(t *testing.T, o Options) {
+			failDial(t, o, smtpreply.StageEhlo, smtpreply.ReasonConnectionLost, "4.4.2")
+		}, startTLS(conf, func(s *smtptest.Conn) { s.Expect("EHLO ") }))
+	})
 	t.Run("not where TLS is needed", func(t *testing.T) {
 		piped(t, func(t *testing.T, o Options) {
 			o.TLS = TLSPolicy{Mode: TLSRequire, Word: "require"}

@@ -28,7 +28,8 @@ func (t *transaction) rcpt(ctx context.Context, k int) *smtpreply.Error {
 // writeRcpt writes RCPT, with NOTIFY and ORCPT where the host offers DSN (RFC 3461, section 4).
 func (t *transaction) writeRcpt(k int) {
 	c, r := t.c, &t.m.Recipients[t.rcpts[k]]
-	b := append(c.scratch[:0], "RCPT TO:<"...)
+	b := c.scratch[:0]
+	b = append(b, "RCPT TO:<"...)
 	b = append(b, t.path(r.Address)...)
 	b = append(b, '>')
 	if c.ext.DSN && !t.bare {
@@ -40,7 +41,8 @@ func (t *transaction) writeRcpt(k int) {
 			b = append(b, mailaddr.EncodeXText(r.ORcpt)...)
 		}
 	}
-	c.scratch = append(b, '\r', '\n')
+	b = append(b, '\r', '\n')
+	c.scratch = b
 	c.writeScratch()
 }
 

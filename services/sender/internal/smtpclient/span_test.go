@@ -32,8 +32,8 @@ func traced(t *testing.T, o Options, m *Message) map[string][]tracetest.SpanStub
 			t.Errorf("span %s is not below the parent", s.Name)
 		}
 		for _, a := range s.Attributes {
-			if strings.Contains(a.Value.Emit(), "@") {
-				t.Errorf("span %s tells an address in %s: %s", s.Name, a.Key, a.Value.Emit())
+			if strings.Contains(a.Value.String(), "@") {
+				t.Errorf("span %s tells an address in %s: %s", s.Name, a.Key, a.Value.String())
 			}
 		}
 		spans[s.Name] = append(spans[s.Name], s)
@@ -44,7 +44,7 @@ func traced(t *testing.T, o Options, m *Message) map[string][]tracetest.SpanStub
 func attr(s tracetest.SpanStub, key string) string {
 	for _, a := range s.Attributes {
 		if a.Key == attribute.Key(key) {
-			return a.Value.Emit()
+			return a.Value.String()
 		}
 	}
 	return ""

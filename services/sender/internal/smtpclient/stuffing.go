@@ -121,7 +121,7 @@ func (w *contentWriter) line(p []byte) (int, error) {
 		w.lineStart, w.cr = false, cr >= 0
 		return len(p), nil
 	}
-	if cr < 0 && !(w.cr && end == 0) {
+	if cr < 0 && (!w.cr || end > 0) {
 		return 0, errBareLineEnd()
 	}
 	w.lineStart, w.cr = true, false

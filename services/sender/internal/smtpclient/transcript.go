@@ -3,6 +3,7 @@
 package smtpclient
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -12,6 +13,7 @@ import (
 // Bounds of a transcript.
 const (
 	transcriptLines = 60  // the first and the last half are kept
+	transcriptReply = 3   // lines of one reply
 	transcriptLine  = 200 // octets of one line
 )
 
@@ -37,7 +39,22 @@ func (t *transcript) command(line []byte) {
 	t.add(entry{who: 'C', from: from, to: len(t.commands)})
 }
 
-func (t *transcript) reply(r rawReply) { t.add(entry{who: 'S', reply: r}) }
+// reply keeps a reply as it is when it is short, as most are, and else its beginning.
+func (t *transcript) reply(r rawReply) {
+	kept := r.texts[:min(len(r.texts), transcriptReply+1)]
+	long := len(kept) < len(r.texts)
+	for _, text := range kept {
+		long = long || len(text) > transcriptLine
+	}
+	if long {
+		kept = slices.Clone(kept)
+		for i, text := range kept {
+			kept[i] = strings.Clone(text[:min(len(text), transcriptLine)])
+		}
+	}
+	t.add(entry{who: 'S', reply: rawReply{code: r.code, texts: kept}})
+}
+
 func (t *transcript) note(text string) { t.add(entry{who: '*', text: text}) }
 
 // add keeps the first and the last half of a long session.
@@ -82,11 +99,11 @@ func (t *transcript) line(e entry) string {
 	case 'S':
 		text = strconv.Itoa(e.reply.code)
 		for i, line := range e.reply.texts {
-			if i == 3 {
+			if i == transcriptReply {
 				text += " …"
 				break
 			}
-			text += " " + smtpreply.Clean(line[:min(len(line), transcriptLine)])
+			text += " " + smtpreply.Clean(line)
 		}
 	default:
 		text = e.text
