@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/postrider/postrider/cmd/postrider/internal/timeline"
@@ -62,18 +63,19 @@ func story(m *gatewayv1.Message, spans []sdktrace.ReadOnlySpan) *tree.Node {
 	return root
 }
 
-// query words one DNS query by the attributes of its span.
+// query words one DNS query by the attributes of its span: what was asked, how, and what was answered.
 func query(s sdktrace.ReadOnlySpan) string {
-	attributes := map[string]string{}
+	attributes := map[attribute.Key]attribute.Value{}
 	for _, a := range s.Attributes() {
-		attributes[string(a.Key)] = a.Value.Emit()
+		attributes[a.Key] = a.Value
 	}
-	var parts []string
-	for _, key := range []string{"dns.question.name", "dns.question.type", "network.transport", "dns.response.code", "dns.answers"} {
-		if v := attributes[key]; v != "" {
-			parts = append(parts, v)
-		}
+	answer := attributes["dns.rcode"].AsString()
+	if records := attributes["dns.answers"].AsStringSlice(); len(records) > 0 {
+		answer = strings.Join(records, ", ")
+	} else if answer == "NOERROR" {
+		answer = "no such record"
 	}
-	took := s.EndTime().Sub(s.StartTime())
-	return fmt.Sprintf("%s  %.1f ms", strings.Join(parts, "  "), float64(took)/float64(time.Millisecond))
+	took := float64(s.EndTime().Sub(s.StartTime())) / float64(time.Millisecond)
+	return fmt.Sprintf("%s %s → %s  (%s, %.1f ms)", attributes["dns.question.name"].AsString(),
+		attributes["dns.question.type"].AsString(), answer, attributes["network.transport"].AsString(), took)
 }

@@ -85,6 +85,9 @@ func endSpan(span trace.Span, r reply) {
 	span.SetAttributes(attribute.String("dns.result", string(r.result)))
 	if m := r.message; m != nil {
 		span.SetAttributes(attribute.String("dns.rcode", m.RcodeName()))
+		if m.Answer != nil {
+			span.SetAttributes(attribute.StringSlice("dns.answers", m.Answer.Texts()))
+		}
 		if m.EDNSError >= 0 {
 			span.SetAttributes(attribute.Int("dns.extended_error", m.EDNSError))
 		}

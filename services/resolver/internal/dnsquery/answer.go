@@ -3,6 +3,7 @@
 package dnsquery
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 )
@@ -31,6 +32,19 @@ type Answer struct {
 	Open bool
 	// Secure says that a trusted server validated the whole answer (RFC 4035, section 3.2.3; R-39).
 	Secure bool
+}
+
+// Texts are the records as a person reads them, "10 mx.example." or an address, at most 20, for spans and logs.
+func (a *Answer) Texts() []string {
+	const most = 20
+	var texts []string
+	for _, mx := range a.MX[:min(most, len(a.MX))] {
+		texts = append(texts, fmt.Sprintf("%d %s.", mx.Preference, mx.Host))
+	}
+	for _, addr := range a.Addrs[:min(most, len(a.Addrs))] {
+		texts = append(texts, addr.String())
+	}
+	return texts
 }
 
 // Other are the records of the types that are asked for rarely.
