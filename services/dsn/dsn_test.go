@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats.go"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
@@ -150,15 +151,30 @@ func TestQ10_WhatCannotBeReadIsReportedAndPassed(t *testing.T) {
 	if _, err := w.js.Publish(t.Context(), bus.OutcomeSubject(bus.Notice, 0), []byte("no segment")); err != nil {
 		t.Fatal(err)
 	}
+	cut := w.failed()
+	if frame, err = bus.FrameOutcome(cut); err != nil {
+		t.Fatal(err)
+	}
+	header, data := bus.EncodeSegment([]bus.Frame{frame, frame})
+	for subject, data := range map[string][]byte{
+		bus.OutcomeSubject(bus.Notice, 0): data[:len(data)-1], "outcome.notice.9": data, "outcome.notice.x": data,
+	} {
+		if _, err := w.js.PublishMsg(t.Context(), &nats.Msg{Subject: subject, Header: header, Data: data}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	w.append(bus.Notice, 0, hopeless)
 	last := w.failed()
 	w.awaitCursor(0, w.append(bus.Notice, 0, last))
-	if keys := w.gateway.keys(); len(keys) != 2 || !slices.Contains(keys, key(good)) || !slices.Contains(keys, key(last)) {
-		t.Errorf("notifications %v", keys)
+	keys := w.gateway.keys()
+	for _, o := range []*eventv1.Outcome{good, cut, last} {
+		if !slices.Contains(keys, key(o)) || len(keys) != 3 {
+			t.Errorf("notifications %v", keys)
+		}
 	}
 	log := w.log.String()
-	if n := strings.Count(log, "outcome cannot be read"); n != 2 {
-		t.Errorf("%d unreadable outcomes reported, want 2:\n%s", n, log)
+	if n := strings.Count(log, "outcome cannot be read"); n != 5 {
+		t.Errorf("%d unreadable outcomes reported, want 5:\n%s", n, log)
 	}
 	if !strings.Contains(log, "notification cannot be made") || strings.Contains(log, "no address") {
 		t.Errorf("an outcome without a usable sender is not reported, or its address is:\n%s", log)

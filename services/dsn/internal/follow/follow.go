@@ -14,17 +14,19 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/postrider/postrider/kit/bus"
+	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
 	"github.com/postrider/postrider/services/dsn/internal/notify"
 )
 
 // Bounds of what is under way, for all partitions together.
 const (
-	// maxBytes is how many octets of segments are held at once.
+	// maxBytes is how many octets of unsettled segments are held at once.
 	maxBytes = 64 << 20
-	// maxSegments is how many segments of one partition wait for those before them.
-	maxSegments = 64
-	// readAhead is how many octets a reader asks for in advance.
-	readAhead = 1 << 20
+	// maxSegments is how many segments of one partition, settled ones without their octets included, wait for one
+	// before them.
+	maxSegments = 4096
+	// readAhead is how many octets the reader asks for in advance.
+	readAhead = 4 << 20
 )
 
 // Bounds of the pause after the store did not answer.
@@ -33,8 +35,8 @@ const (
 	lastPause  = 10 * time.Second
 )
 
-// DefaultIdle is how long nothing has to come before the cursor is moved over what is of no concern.
-const DefaultIdle = 10 * time.Second
+// DefaultIdle is how often the cursors are moved over what is of no concern.
+const DefaultIdle = 15 * time.Second
 
 // Handler settles outcomes.
 type Handler interface {
@@ -51,18 +53,18 @@ type Options struct {
 	Partitions int
 	// Concurrency is how many outcomes are handled at once, over all partitions.
 	Concurrency int
-	// Idle is how long nothing has to come in a partition before its cursor is moved to the end. 0 is DefaultIdle.
+	// Idle is how often the cursors of partitions in which nothing happens are moved on. 0 is DefaultIdle.
 	Idle    time.Duration
 	Handler Handler
 	Log     *slog.Logger
 }
 
-// Follower reads all partitions. It is made anew for each time the work is owned.
+// Follower reads all partitions, in the order in which the stream has them: one outcome is read before another exactly
+// if it was stored before it, whatever their partitions. It is made anew for each time the work is owned.
 type Follower struct {
 	opts  Options
 	bytes *semaphore.Weighted
 	slots *semaphore.Weighted
-	ends  ends
 }
 
 // New returns a Follower.
@@ -74,97 +76,138 @@ func New(o Options) *Follower {
 		opts:  o,
 		bytes: semaphore.NewWeighted(maxBytes),
 		slots: semaphore.NewWeighted(int64(max(o.Concurrency, 1))),
-		ends:  ends{js: o.JetStream, fresh: o.Idle / 2},
 	}
 }
 
 // Run reads until ctx ends; it then returns ctx's error, with nothing of it left running. Any other error means that the
-// work cannot go on: somebody else moves the cursors (bus.ErrCursorMoved), or the stream is gone.
+// work cannot go on: somebody else moves the cursors (bus.ErrCursorMoved), or the stream is gone. The reader, the
+// handlers and the keepers of the cursors end together.
 func (f *Follower) Run(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	for partition := range f.opts.Partitions {
-		g.Go(func() error { return f.partition(ctx, partition) })
-	}
-	return g.Wait()
-}
-
-// partition reads one partition. The reader, the handlers and the keeper of the cursor end together.
-func (f *Follower) partition(ctx context.Context, partition int) error {
-	at, err := retry(ctx, f, "read cursor", func(ctx context.Context) (bus.Cursor, error) {
-		return f.opts.Cursors.Read(ctx, partition)
-	})
+	cursors, err := retry(ctx, f, "read cursors", f.cursors)
 	if err != nil {
 		return err
 	}
-	reader, at, err := f.open(ctx, at)
+	reader, err := retry(ctx, f, "open reader", func(ctx context.Context) (*bus.Reader, error) {
+		return bus.NewReader(ctx, f.opts.JetStream, bus.ReaderOptions{
+			Stream:   bus.StreamOutcome,
+			Subjects: []string{bus.OutcomeSubject(bus.Notice, bus.AnyPartition)},
+			From:     lowest(cursors) + 1,
+			MaxBytes: readAhead,
+		})
+	})
 	if err != nil {
 		return err
 	}
 	defer func() { _ = reader.Close() }() // the server forgets its side of it anyway
 	g, ctx := errgroup.WithContext(ctx)
-	queue := make(chan *segment, maxSegments)
-	g.Go(func() error {
-		defer close(queue)
-		return f.read(ctx, g, reader, at, queue)
-	})
-	g.Go(func() error { return f.keep(ctx, at, queue) })
+	keepers := make([]*keeper, len(cursors))
+	for partition, at := range cursors {
+		k := &keeper{passed: at.Sequence, queue: make(chan *segment, maxSegments)}
+		keepers[partition] = k
+		g.Go(func() error { return f.keep(ctx, at, k.queue) })
+	}
+	g.Go(func() error { return f.read(ctx, g, reader, keepers) })
 	return g.Wait()
 }
 
-// open opens a reader behind the cursor. A cursor beyond the end of the stream is that of another stream, which is gone;
-// what lies in this one has not been looked at yet, or was under the same keys.
-func (f *Follower) open(ctx context.Context, at bus.Cursor) (*bus.Reader, bus.Cursor, error) {
-	reader, err := retry(ctx, f, "open reader", func(ctx context.Context) (*bus.Reader, error) {
-		r, err := f.reader(ctx, at)
-		if ahead, ok := errors.AsType[*bus.AheadError](err); ok {
-			f.opts.Log.LogAttrs(ctx, slog.LevelError, "the stream of outcomes is another one, beginning again",
-				slog.Int("partition", at.Partition), slog.Any("error", ahead))
-			at.Sequence = 0
-			return f.reader(ctx, at)
+// cursors reads where each partition stands. A cursor beyond the end of the stream is that of another stream, which is
+// gone: what lies in this one was not looked at yet, or was under the same keys.
+func (f *Follower) cursors(ctx context.Context) ([]bus.Cursor, error) {
+	end, err := bus.LastSequences(ctx, f.opts.JetStream, bus.StreamOutcome)
+	if err != nil {
+		return nil, err
+	}
+	cursors := make([]bus.Cursor, f.opts.Partitions)
+	for partition := range cursors {
+		at, err := f.opts.Cursors.Read(ctx, partition)
+		if err != nil {
+			return nil, err
 		}
-		return r, err
-	})
-	return reader, at, err
+		if at.Sequence > end.Sequence {
+			f.opts.Log.LogAttrs(ctx, slog.LevelError, "the stream of outcomes is another one, beginning again",
+				slog.Int("partition", partition), slog.Uint64("cursor", at.Sequence), slog.Uint64("end", end.Sequence))
+			at.Sequence = 0
+		}
+		cursors[partition] = at
+	}
+	return cursors, nil
 }
 
-func (f *Follower) reader(ctx context.Context, at bus.Cursor) (*bus.Reader, error) {
-	return bus.NewReader(ctx, f.opts.JetStream, bus.ReaderOptions{
-		Stream:   bus.StreamOutcome,
-		Subjects: []string{bus.OutcomeSubject(bus.Notice, at.Partition)},
-		From:     at.Sequence + 1,
-		MaxBytes: readAhead,
-	})
+func lowest(cursors []bus.Cursor) uint64 {
+	sequence := cursors[0].Sequence
+	for _, at := range cursors[1:] {
+		sequence = min(sequence, at.Sequence)
+	}
+	return sequence
 }
 
-// read hands each segment to handlers and puts it into the queue, in order. It stops reading while too much is under
-// way.
-func (f *Follower) read(ctx context.Context, g *errgroup.Group, r *bus.Reader, at bus.Cursor, queue chan<- *segment) error {
-	passed := at.Sequence
+// read hands the records of each segment to handlers, and the segment to the keeper of its partition, in order. It stops
+// reading while too much is under way.
+func (f *Follower) read(ctx context.Context, g *errgroup.Group, r *bus.Reader, keepers []*keeper) error {
+	marked := time.Now()
 	for {
 		d, err := f.next(ctx, r)
-		var s *segment
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		var read uint64 // up to here everything was read
 		switch {
 		case err == nil:
-			passed = d.Sequence
-			if s, err = f.dispatch(ctx, g, d); err != nil {
+			if err := f.segment(ctx, g, d, keepers); err != nil {
 				return err
 			}
-		case ctx.Err() != nil:
-			return ctx.Err()
+			read = d.Sequence
 		case errors.Is(err, context.DeadlineExceeded):
-			if s = f.idle(ctx, at.Partition, passed); s == nil {
-				continue
-			}
-			passed = s.sequence
+			read = f.end(ctx, r.Position())
 		default:
 			return err
 		}
-		select {
-		case queue <- s:
-		case <-ctx.Done():
-			return ctx.Err()
+		if time.Since(marked) < f.opts.Idle {
+			continue
+		}
+		marked = time.Now()
+		for _, k := range keepers {
+			if err := k.mark(ctx, read); err != nil {
+				return err
+			}
 		}
 	}
+}
+
+// segment dispatches a segment, unless its partition's cursor has passed it. One of a partition that does not exist was
+// put there by hand; it never blocks others.
+func (f *Follower) segment(ctx context.Context, g *errgroup.Group, d bus.Delivery, keepers []*keeper) error {
+	partition, ok := bus.PartitionOf(d.Subject)
+	if !ok || partition >= len(keepers) {
+		f.undecodable(ctx, d, fmt.Errorf("subject %s: there are %d partitions", d.Subject, len(keepers)))
+		return nil
+	}
+	k := keepers[partition]
+	if d.Sequence <= k.passed {
+		return nil
+	}
+	s, err := f.dispatch(ctx, g, d)
+	if err != nil {
+		return err
+	}
+	return k.put(ctx, s)
+}
+
+// end returns the end of the stream when nothing of concern lies between next, the first sequence not read yet, and it:
+// outcomes of no concern do not keep the stream from being trimmed. 0 when that is not so or not known. The stream's
+// last sequence is older than the subjects' last ones, so nothing can have come in between unseen.
+func (f *Follower) end(ctx context.Context, next uint64) uint64 {
+	last, err := bus.LastSequences(ctx, f.opts.JetStream, bus.StreamOutcome)
+	if err != nil {
+		f.opts.Log.LogAttrs(ctx, slog.LevelWarn, "the end of the outcomes is not known", slog.Any("error", err))
+		return 0
+	}
+	for partition := range f.opts.Partitions {
+		if last.Subjects[bus.OutcomeSubject(bus.Notice, partition)] >= next {
+			return 0
+		}
+	}
+	return last.Sequence
 }
 
 func (f *Follower) next(ctx context.Context, r *bus.Reader) (bus.Delivery, error) {
@@ -202,11 +245,10 @@ func (f *Follower) dispatch(ctx context.Context, g *errgroup.Group, d bus.Delive
 // record settles one record. One that cannot be read is reported and passed: it never blocks others.
 func (f *Follower) record(ctx context.Context, d bus.Delivery, i int) error {
 	frame, err := d.Segment.Frame(i)
-	if err != nil {
-		f.undecodable(ctx, d, err)
-		return nil
+	var outcome *eventv1.Outcome
+	if err == nil {
+		outcome, err = frame.Outcome()
 	}
-	outcome, err := frame.Outcome()
 	if err != nil {
 		f.undecodable(ctx, d, err)
 		return nil

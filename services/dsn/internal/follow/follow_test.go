@@ -278,6 +278,64 @@ func TestConcurrencyIsBounded(t *testing.T) {
 	}
 }
 
+// TestOneThatDoesNotEndHoldsNobodyElse: while one notification cannot be handed in, others of its own and of other
+// partitions are.
+func TestOneThatDoesNotEndHoldsNobodyElse(t *testing.T) {
+	f := newFixture(t)
+	settle := f.handler.hold("stuck")
+	f.run(func(o *Options) { o.Concurrency = 2 })
+	f.append(bus.Notice, 0, "stuck")
+	var end uint64
+	for i := range 200 {
+		end = f.append(bus.Notice, i%2, "o"+strconv.Itoa(i))
+	}
+	f.handler.await(t, make([]string, 201)...)
+	f.awaitCursor(1, end)
+	if at := f.cursor(0); at != 0 {
+		t.Errorf("cursor at %d before anything is settled", at)
+	}
+	settle()
+	f.awaitCursor(0, end-1)
+}
+
+func TestOutcomesAreReadInTheOrderTheyWereStored(t *testing.T) {
+	f := newFixture(t)
+	var want []string
+	for i := range 40 {
+		id := "o" + strconv.Itoa(i)
+		want = append(want, id)
+		f.append(bus.Notice, i%2, id)
+	}
+	f.run(func(o *Options) { o.Concurrency = 1 })
+	for _, id := range want {
+		select {
+		case got := <-f.handler.begun:
+			if got != id {
+				t.Fatalf("%s came, want %s", got, id)
+			}
+		case <-time.After(time.Minute):
+			t.Fatalf("%s did not come", id)
+		}
+	}
+}
+
+// TestWhatItsPartitionHasPassedIsNotHandledAgain: the reader begins behind the lowest cursor.
+func TestWhatItsPartitionHasPassedIsNotHandledAgain(t *testing.T) {
+	f := newFixture(t)
+	f.append(bus.Notice, 0, "a")
+	second := f.append(bus.Notice, 1, "b")
+	third := f.append(bus.Notice, 0, "c")
+	if _, err := f.cursors.Advance(t.Context(), bus.Cursor{Partition: 1}, second); err != nil {
+		t.Fatal(err)
+	}
+	f.run()
+	f.awaitCursor(0, third)
+	f.handler.await(t, "a", "c")
+	if n := len(f.handler.begun); n != 0 {
+		t.Errorf("%d more outcomes handled", n)
+	}
+}
+
 func TestStopsWhenTheCursorIsMovedByAnother(t *testing.T) {
 	f := newFixture(t)
 	settle := f.handler.hold("a")

@@ -4,12 +4,7 @@ package follow
 
 import (
 	"context"
-	"log/slog"
-	"sync"
 	"sync/atomic"
-	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/postrider/postrider/kit/bus"
 )
@@ -52,13 +47,41 @@ func (s *segment) finished() bool {
 	}
 }
 
+// keeper is the way to the goroutine that keeps one partition's cursor. It is for the reader's goroutine.
+type keeper struct {
+	// passed is the last sequence handed over.
+	passed uint64
+	queue  chan *segment
+}
+
+// put hands a segment over; it waits while too many wait.
+func (k *keeper) put(ctx context.Context, s *segment) error {
+	select {
+	case k.queue <- s:
+		k.passed = s.sequence
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// mark lets the cursor move up to a sequence below which all segments of the partition were handed over.
+func (k *keeper) mark(ctx context.Context, sequence uint64) error {
+	if sequence <= k.passed {
+		return nil
+	}
+	return k.put(ctx, newSegment(sequence, 0, func() {}))
+}
+
 // keep moves the cursor behind the settled segments, in order. While one write is on its way others finish; the next
 // write is for all of them.
 func (f *Follower) keep(ctx context.Context, at bus.Cursor, queue <-chan *segment) error {
 	var next *segment
 	for {
 		if next == nil {
-			if next = <-queue; next == nil {
+			select {
+			case next = <-queue:
+			case <-ctx.Done():
 				return ctx.Err()
 			}
 		}
@@ -82,7 +105,7 @@ func lastFinished(last *segment, queue <-chan *segment) (finished, next *segment
 	for {
 		select {
 		case s := <-queue:
-			if s == nil || !s.finished() {
+			if !s.finished() {
 				return last, s
 			}
 			last = s
@@ -96,43 +119,4 @@ func (f *Follower) advance(ctx context.Context, at bus.Cursor, sequence uint64) 
 	return retry(ctx, f, "advance cursor", func(ctx context.Context) (bus.Cursor, error) {
 		return f.opts.Cursors.Advance(ctx, at, sequence)
 	})
-}
-
-// idle returns a position at the end of the stream when nothing of the partition lies before it that was not passed:
-// outcomes of no concern do not keep the stream from being trimmed. Nil when there is nothing to gain.
-func (f *Follower) idle(ctx context.Context, partition int, passed uint64) *segment {
-	last, err := f.ends.last(ctx)
-	if err != nil {
-		f.opts.Log.LogAttrs(ctx, slog.LevelWarn, "the end of the outcomes is not known", slog.Any("error", err))
-		return nil
-	}
-	if last.Sequence <= passed || last.Subjects[bus.OutcomeSubject(bus.Notice, partition)] > passed {
-		return nil
-	}
-	return newSegment(last.Sequence, 0, func() {})
-}
-
-// ends asks for the end of the stream once for all partitions. The stream's last sequence is older than the subjects'
-// last ones, so a somewhat old answer only says less, never something wrong.
-type ends struct {
-	js    jetstream.JetStream
-	fresh time.Duration
-
-	mu    sync.Mutex
-	asked time.Time
-	known bus.Last
-}
-
-func (e *ends) last(ctx context.Context) (bus.Last, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if time.Since(e.asked) < e.fresh {
-		return e.known, nil
-	}
-	last, err := bus.LastSequences(ctx, e.js, bus.StreamOutcome)
-	if err != nil {
-		return bus.Last{}, err
-	}
-	e.known, e.asked = last, time.Now()
-	return last, nil
 }
