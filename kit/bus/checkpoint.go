@@ -5,6 +5,7 @@ package bus
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 
 	"github.com/nats-io/nats.go"
@@ -48,7 +49,7 @@ func CheckpointFrom(h nats.Header) (*eventv1.Checkpoint, error) {
 // two OUTCOME subjects. It returns nil without an error when neither has one. Every OUTCOME segment of an owner
 // has to carry one.
 func LastCheckpoint(ctx context.Context, js jetstream.JetStream, partition int) (*eventv1.Checkpoint, error) {
-	newest, err := newestCheckpoint(ctx, js, partition)
+	newest, err := newestCheckpoint(ctx, js, partition, leaderGet)
 	return newest.checkpoint, err
 }
 
@@ -73,10 +74,14 @@ func (f *foundCheckpoint) see(sequence uint64, h nats.Header) error {
 	return nil
 }
 
-func newestCheckpoint(ctx context.Context, js jetstream.JetStream, partition int) (foundCheckpoint, error) {
+// newestCheckpoint reads with leaderGet, or, where an older checkpoint is only more careful, with directGet.
+func newestCheckpoint(ctx context.Context, js jetstream.JetStream, partition int, get getFunc) (foundCheckpoint, error) {
 	var newest foundCheckpoint
 	for _, kind := range []OutcomeKind{Quiet, Notice} {
-		m, err := lastMessage(ctx, js, StreamOutcome, OutcomeSubject(kind, partition))
+		m, err := get(ctx, js, StreamOutcome, getRequest{LastFor: OutcomeSubject(kind, partition)})
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			continue
+		}
 		if err != nil {
 			return foundCheckpoint{}, fmt.Errorf("last checkpoint of partition %d: %w", partition, err)
 		}

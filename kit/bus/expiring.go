@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -72,4 +73,17 @@ func (e *expiring) remove(ctx context.Context, key string, revision uint64) erro
 	}}
 	_, err := publishOnce(ctx, e.js, m, defaultPublishTimeout)
 	return err
+}
+
+// checkName refuses what cannot be part of a key.
+func checkName(name string) error {
+	for part := range strings.SplitSeq(name, ".") {
+		bad := func(r rune) bool {
+			return (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && r != '-' && r != '_'
+		}
+		if part == "" || strings.ContainsFunc(part, bad) {
+			return fmt.Errorf("bad name %q", name)
+		}
+	}
+	return nil
 }

@@ -78,7 +78,7 @@ func TakeOver(ctx context.Context, js jetstream.JetStream, partition int, o Take
 			return nil, err
 		}
 	}
-	newest, err := newestCheckpoint(ctx, js, partition)
+	newest, err := newestCheckpoint(ctx, js, partition, leaderGet)
 	if err != nil {
 		return nil, err
 	}

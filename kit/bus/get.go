@@ -37,6 +37,9 @@ type getRequest struct {
 	NextFor string `json:"next_by_subj,omitempty"`
 }
 
+// getFunc is leaderGet or directGet.
+type getFunc func(ctx context.Context, js jetstream.JetStream, stream string, req getRequest) (*storedMsg, error)
+
 // leaderGet reads one message from the stream's leader, never from a follower, so that a message whose publish
 // was answered is always seen. It returns jetstream.ErrMsgNotFound when there is none.
 func leaderGet(ctx context.Context, js jetstream.JetStream, stream string, req getRequest) (*storedMsg, error) {
@@ -96,7 +99,7 @@ func lastOfSubject(ctx context.Context, js jetstream.JetStream, stream, subject 
 
 // directGet reads a message as leaderGet does, but from whichever server of the stream answers first, and without
 // the detour of JSON. A follower may not have the newest messages yet, so only what it has counts; that there is
-// none is for the leader to say. LastFor must not be asked this way.
+// none is for the leader to say, and with LastFor it may be a message that is not the last any more.
 func directGet(ctx context.Context, js jetstream.JetStream, stream string, req getRequest) (*storedMsg, error) {
 	ctx, cancel := context.WithTimeout(ctx, getTimeout)
 	defer cancel()

@@ -41,17 +41,17 @@ func OpenLeases(ctx context.Context, js jetstream.JetStream, ttl time.Duration) 
 
 // Acquire takes the lease of a partition. It returns a *HeldError when another owner has it.
 //
-// The owner is the name of a process, without blanks. A lease held under the same name is taken over at once: so
+// The owner is the name of a process: ASCII letters, digits, dots, dashes and underscores. A lease held under the same name is taken over at once: so
 // a process that was killed and started again need not wait until its former lease runs out. Two processes that
 // run at the same time must not share a name.
 func (l *Leases) Acquire(ctx context.Context, partition int, owner string) (*Lease, error) {
 	return l.AcquireNamed(ctx, strconv.Itoa(partition), owner)
 }
 
-// AcquireNamed takes a lease that is not a partition's.
+// AcquireNamed takes a lease that is not a partition's. The name is of the letters an owner may have.
 func (l *Leases) AcquireNamed(ctx context.Context, name, owner string) (*Lease, error) {
-	if owner == "" || strings.ContainsAny(owner, " \r\n") {
-		return nil, fmt.Errorf("lease %s: owner %q", name, owner)
+	if err := errors.Join(checkName(name), checkName(owner)); err != nil {
+		return nil, fmt.Errorf("lease %s: %w", name, err)
 	}
 	x := &Lease{
 		keys: l.keys, name: name, key: "lease." + name, ttl: l.ttl,

@@ -213,7 +213,13 @@ func TestLeaseBadInput(t *testing.T) {
 		t.Error("a time to live of a millisecond was accepted")
 	}
 	l := openLeases(t, js, time.Second)
-	for _, owner := range []string{"", "a b", "a\nb"} {
+	if _, err := l.AcquireNamed(testContext(t), "a.*", "owner"); err == nil {
+		t.Error("a name with a wildcard was accepted")
+	}
+	for _, owner := range []string{"", "a b", "a\nb", "a..b", ".a", "a>", "ä"} {
+		if _, err := OpenMembers(testContext(t), js, owner, time.Second); owner != "" && err == nil {
+			t.Errorf("member %q was accepted", owner)
+		}
 		if _, err := l.Acquire(testContext(t), 0, owner); err == nil {
 			t.Errorf("owner %q was accepted", owner)
 		}

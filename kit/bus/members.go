@@ -36,11 +36,17 @@ type Members struct {
 }
 
 // OpenMembers announces owner and returns once the list of those who are there is read. An empty owner announces
-// nobody and only watches. The owner is a name of letters, digits, dots, dashes and underscores. Close must be called.
+// nobody and only watches. The owner is a name as
+// Leases.Acquire has it. Close must be called.
 func OpenMembers(ctx context.Context, js jetstream.JetStream, owner string, ttl time.Duration) (*Members, error) {
 	keys, err := openExpiring(ctx, js, ttl)
 	if err != nil {
 		return nil, err
+	}
+	if owner != "" {
+		if err := checkName(owner); err != nil {
+			return nil, fmt.Errorf("announce a sender: %w", err)
+		}
 	}
 	m := &Members{
 		keys: keys, owner: owner, ttl: ttl, ready: make(chan struct{}),

@@ -87,10 +87,11 @@ func (p *Purger) Purge(ctx context.Context, stand time.Duration) error {
 func (p *Purger) checkpoints(ctx context.Context) ([]*eventv1.Checkpoint, error) {
 	all := make([]*eventv1.Checkpoint, p.partitions)
 	for i := range all {
-		var err error
-		if all[i], err = LastCheckpoint(ctx, p.js, i); err != nil {
+		newest, err := newestCheckpoint(ctx, p.js, i, directGet)
+		if err != nil {
 			return nil, err
 		}
+		all[i] = newest.checkpoint
 	}
 	return all, nil
 }

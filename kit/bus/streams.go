@@ -279,7 +279,8 @@ type Last struct {
 }
 
 // LastSequences reports where a stream stands, as its leader knows it. The stream's last sequence and the time are read
-// before those of the subjects, so that a subject whose last sequence is lower has nothing between the two.
+// before those of the subjects, so that a subject whose last sequence is lower has nothing between the two. Each subject
+// is a request of its own: not for PARK and BODIES, which have many.
 func LastSequences(ctx context.Context, js jetstream.JetStream, stream string) (Last, error) {
 	s, err := js.Stream(ctx, stream)
 	if err != nil {

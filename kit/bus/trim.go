@@ -38,7 +38,7 @@ func TrimOutcome(ctx context.Context, js jetstream.JetStream, o TrimOptions) (fi
 	}
 	limit := min(o.NotPast, state.LastSeq+1)
 	for p := range o.Partitions {
-		newest, err := newestCheckpoint(ctx, js, p)
+		newest, err := newestCheckpoint(ctx, js, p, directGet)
 		if err != nil {
 			return 0, err
 		}
