@@ -18,6 +18,7 @@ import (
 	gatewayv1 "github.com/postrider/postrider/proto/postrider/gateway/v1"
 	"github.com/postrider/postrider/services/gateway/internal/bodysweep"
 	"github.com/postrider/postrider/services/gateway/internal/enqueue"
+	"github.com/postrider/postrider/services/gateway/internal/events"
 	"github.com/postrider/postrider/services/gateway/internal/loopdetect"
 	"github.com/postrider/postrider/services/gateway/internal/mailservice"
 	"github.com/postrider/postrider/services/gateway/internal/submit"
@@ -106,7 +107,7 @@ func (g *Gateway) Run(ctx context.Context, ready func()) error {
 	background.Go(func() { bodysweep.New(q.view, q.bodies, g.env.Log, time.Now).Run(ctx) })
 	begun.Wait() // both are bounded in time, and neither need have succeeded
 	g.parts.Store(&mailservice.Parts{
-		Submitter: submit.New(q.submitOptions()), View: q.view, MaxSize: g.cfg.MaxMessageSize.Bytes(),
+		Submitter: submit.New(q.submitOptions()), View: q.view, Watcher: events.New(q.js), MaxSize: g.cfg.MaxMessageSize.Bytes(),
 	})
 	ready()
 	<-ctx.Done()

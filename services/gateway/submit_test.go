@@ -328,3 +328,62 @@ func TestGatewayWaitsForTheQueue(t *testing.T) {
 	})
 	h.submit(request())
 }
+
+func TestListAndWatchOverTheWire(t *testing.T) {
+	h := start(t, withTokens(map[string]string{"shop": "submit", "operator": "operator, submit"}))
+	shop, operator := h.as("secret-shop"), h.as("secret-operator")
+	events, err := operator.WatchEvents(t.Context(), &gatewayv1.WatchEventsRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan *gatewayv1.WatchEventsResponse)
+	ended := make(chan error, 1)
+	go func() {
+		for {
+			e, err := events.Recv()
+			if err != nil {
+				ended <- err
+				return
+			}
+			got <- e
+		}
+	}()
+	// A watch without a cursor begins when the gateway gets to it, so messages are sent until one is seen.
+	var seen *gatewayv1.WatchEventsResponse
+	for seen == nil {
+		if _, err := shop.Submit(t.Context(), request()); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case seen = <-got:
+		case err := <-ended:
+			t.Fatal(err)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	if seen.GetKind() != "accepted" || seen.GetCursor() == "" {
+		t.Errorf("event %v", seen)
+	}
+	list, err := operator.ListMessages(t.Context(), &gatewayv1.ListMessagesRequest{})
+	if err != nil || len(list.GetMessages()) == 0 {
+		t.Errorf("%v, %v", list, err)
+	}
+	_, err = shop.ListMessages(t.Context(), &gatewayv1.ListMessagesRequest{})
+	expect(t, err, codes.PermissionDenied, "RIGHT_MISSING", "5.7.1", "")
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		for {
+			select {
+			case <-got:
+			case err := <-ended:
+				if e := rpc.FromError(err); e.Code != codes.Unavailable {
+					t.Errorf("the watch ended with %v", e)
+				}
+				return
+			}
+		}
+	}()
+	h.stop()
+	<-drained
+}

@@ -4,9 +4,11 @@ package mailservice
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 
 	"github.com/postrider/postrider/kit/rpc"
@@ -33,12 +35,20 @@ type View interface {
 	// Message returns a message and the name of the caller that submitted it, "" when that is not known. The error is
 	// an *rpc.Error.
 	Message(ctx context.Context, id string) (message *gatewayv1.Message, caller string, err error)
+	// List returns one page of messages.
+	List(ctx context.Context, in *gatewayv1.ListMessagesRequest) (*gatewayv1.ListMessagesResponse, error)
+}
+
+// Watcher streams events (internal/events).
+type Watcher interface {
+	Watch(ctx context.Context, in *gatewayv1.WatchEventsRequest, send func(*gatewayv1.WatchEventsResponse) error) error
 }
 
 // Parts is what the service works with once the queue has been found.
 type Parts struct {
 	Submitter Submitter
 	View      View
+	Watcher   Watcher
 	// MaxSize is gateway.max_message_size.
 	MaxSize int64
 }
@@ -115,4 +125,35 @@ func (s *Service) GetMessage(ctx context.Context, in *gatewayv1.GetMessageReques
 		return nil, NotFound()
 	}
 	return &gatewayv1.GetMessageResponse{Message: message}, nil
+}
+
+// ListMessages returns messages page by page (gateway.v1).
+func (s *Service) ListMessages(ctx context.Context, in *gatewayv1.ListMessagesRequest) (*gatewayv1.ListMessagesResponse, error) {
+	p, err := s.parts()
+	if err != nil {
+		return nil, err
+	}
+	return p.View.List(ctx, in)
+}
+
+// WatchEvents streams events until the caller or the gateway ends it (gateway.v1).
+func (s *Service) WatchEvents(in *gatewayv1.WatchEventsRequest, stream grpc.ServerStreamingServer[gatewayv1.WatchEventsResponse]) error {
+	p, err := s.parts()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(stream.Context())
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-s.stopping:
+			cancel(stopping())
+		case <-ctx.Done():
+		}
+	}()
+	err = p.Watcher.Watch(ctx, in, stream.Send)
+	if stopped, ok := errors.AsType[*rpc.Error](context.Cause(ctx)); ok {
+		return stopped
+	}
+	return err
 }

@@ -164,7 +164,11 @@ func (b *batch) note(ctx context.Context, id string, recipients int, read func()
 	}
 	if recipients > 0 {
 		m.recipients += recipients
-		m.caller = read().caller
+		first := read()
+		m.caller = first.caller
+		if m.bodyRef == "" {
+			m.bodyRef = first.bodyRef
+		}
 	}
 	return nil
 }

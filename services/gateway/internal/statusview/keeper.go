@@ -103,6 +103,15 @@ func (k *Keeper) Message(ctx context.Context, id string) (*gatewayv1.Message, st
 	return v.Message(ctx, id)
 }
 
+// List is View.List.
+func (k *Keeper) List(ctx context.Context, in *gatewayv1.ListMessagesRequest) (*gatewayv1.ListMessagesResponse, error) {
+	v, err := k.current()
+	if err != nil {
+		return nil, err
+	}
+	return v.List(ctx, in)
+}
+
 // Current is View.Current (idempotency.Memory).
 func (k *Keeper) Current() error {
 	v, err := k.current()

@@ -27,8 +27,8 @@ const (
 	reasonViewAway  = "VIEW_UNAVAILABLE"
 )
 
-// catchUp is how long a question about an unknown message waits for the view to fold what is in the queue already.
-const catchUp = time.Second
+// catchUpLimit is how long a question about an unknown message waits for the view to fold what is in the queue already.
+const catchUpLimit = time.Second
 
 // Message returns a message as it stands, and who submitted it ("" when that is not known any more). The error is an
 // *rpc.Error. A message that may be younger than the view is shown as accepted and nothing more.
@@ -83,22 +83,30 @@ func (v *View) load(ctx context.Context, id string) (m *message, parts []*part, 
 // to callers whose message was stored before, so a message that is not there then does not exist. errBehind says that
 // the view did not get so far in time.
 func (v *View) loadCurrent(ctx context.Context, id string) (*message, []*part, error) {
-	waitCtx, cancel := context.WithTimeout(ctx, catchUp)
+	if err := v.catchUp(ctx); err != nil {
+		return nil, nil, err
+	}
+	return v.load(ctx, id)
+}
+
+// catchUp waits, but not long, until the view has folded all that MAIL held when it was asked.
+func (v *View) catchUp(ctx context.Context) error {
+	waitCtx, cancel := context.WithTimeout(ctx, catchUpLimit)
 	defer cancel()
 	s, err := v.o.JS.Stream(waitCtx, bus.StreamMail)
 	if err != nil {
-		return nil, nil, errors.Join(errBehind, ctx.Err())
+		return errors.Join(errBehind, ctx.Err())
 	}
 	last := s.CachedInfo().State.LastSeq
 	for {
 		changed := v.change()
 		if v.lag.has(bus.StreamMail, last) {
-			return v.load(ctx, id)
+			return nil
 		}
 		select {
 		case <-changed:
 		case <-waitCtx.Done():
-			return nil, nil, errors.Join(errBehind, ctx.Err())
+			return errors.Join(errBehind, ctx.Err())
 		}
 	}
 }
