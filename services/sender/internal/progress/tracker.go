@@ -21,11 +21,11 @@ type Tracker struct {
 	// reached is, by position in folded, a sequence the stream is known to have reached. Whatever this owner stores for
 	// a segment it reads now lies above.
 	reached []uint64
-	// inherited is where the former owner's checkpoint lets the fold begin. It stays in force while anything is unread
-	// or unsettled of which a former owner stored something. nil when it has been paid off.
+	// inherited is where the former owner's checkpoint lets the fold begin. It stays in force while anything is unread,
+	// or at or above a floor, of which a former owner stored something: a later owner will read it again, and has to
+	// find what was stored. nil when it has been paid off.
 	inherited  []uint64
 	pastUnread bool
-	pastHeld   int
 	oldest     *list.List // of *Segment with current fold positions, in the order they were read
 	held       int
 	bytes      int64
@@ -36,7 +36,8 @@ type stream struct {
 	unsettled *list.List // of *Segment, in order of sequence
 	held      int
 	bytes     int64
-	cost      int64 // what all segments read so far would take in a ledger
+	past      uint64 // last segment read of which a former owner stored something
+	cost      int64  // what all segments read so far would take in a ledger
 }
 
 // Segment is a segment that was read and has records left to settle.
@@ -45,7 +46,6 @@ type Segment struct {
 	sequence uint64
 	open     int
 	bytes    int64
-	past     bool
 	readAt   time.Time
 	fold     []uint64
 	cost     int64 // stream.cost before it was read
@@ -102,18 +102,18 @@ func (t *Tracker) Next(name string) uint64 { return t.reading[name].next }
 func (t *Tracker) Read(name string, sequence uint64, records, open int, bytes int64, past bool, at time.Time) *Segment {
 	s := t.reading[name]
 	s.next = sequence + 1
+	if past {
+		s.past = sequence
+	}
 	before := s.cost
 	s.cost += ledgerCost(records)
 	if open == 0 {
+		t.payOff()
 		return nil
 	}
-	g := &Segment{name: name, sequence: sequence, open: open, bytes: bytes, past: past, readAt: at, cost: before}
+	g := &Segment{name: name, sequence: sequence, open: open, bytes: bytes, readAt: at, cost: before}
+	g.fold = slices.Clone(t.reached)
 	g.inStream = s.unsettled.PushBack(g)
-	if past {
-		t.pastHeld++
-	} else {
-		g.fold = slices.Clone(t.reached)
-	}
 	g.inOldest = t.oldest.PushBack(g)
 	s.held += open
 	s.bytes += bytes
@@ -139,10 +139,7 @@ func (t *Tracker) Settled(g *Segment) bool {
 	t.oldest.Remove(g.inOldest)
 	s.bytes -= g.bytes
 	t.bytes -= g.bytes
-	if g.past {
-		t.pastHeld--
-		t.payOff()
-	}
+	t.payOff()
 	return true
 }
 
@@ -153,9 +150,15 @@ func (t *Tracker) PastRead() {
 }
 
 func (t *Tracker) payOff() {
-	if !t.pastUnread && t.pastHeld == 0 {
-		t.inherited = nil
+	if t.inherited == nil || t.pastUnread {
+		return
 	}
+	for name, s := range t.reading {
+		if s.past > 0 && t.Floor(name) <= s.past {
+			return
+		}
+	}
+	t.inherited = nil
 }
 
 // Passed notes that the partition has nothing unread in a stream below sequence.

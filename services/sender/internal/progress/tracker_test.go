@@ -182,6 +182,24 @@ func TestFoldGoesOnFromTheFormerOwnerUntilItsTracesAreUsedUp(t *testing.T) {
 	}
 }
 
+// A segment that a former owner settled, above one that is still open: the next owner reads both, and must find what was
+// stored of the upper one.
+func TestQ09_FoldStaysInheritedWhileTracesLieAboveAFloor(t *testing.T) {
+	former := &eventv1.Checkpoint{Fold: []*eventv1.Floor{{Stream: "OUTCOME", Sequence: 90}}}
+	k := New(reading, folded, 100, former)
+	k.Reached("OUTCOME", 200)
+	open := k.Read("MAIL", 1, 1, 1, 0, false, noon)
+	k.Read("MAIL", 2, 1, 0, 0, true, noon)
+	k.PastRead()
+	if got := foldOf(k.Checkpoint(noon), "OUTCOME"); got != 90 {
+		t.Errorf("the fold begins at %d, the evidence for segment 2 is lost", got)
+	}
+	k.Settled(open)
+	if got := foldOf(k.Checkpoint(noon), "OUTCOME"); got != 201 {
+		t.Errorf("the fold begins at %d when the floor has passed", got)
+	}
+}
+
 func TestFoldStaysInheritedWhileTracesAreUnread(t *testing.T) {
 	former := &eventv1.Checkpoint{Fold: []*eventv1.Floor{{Stream: "OUTCOME", Sequence: 90}}}
 	k := New(reading, folded, 100, former)

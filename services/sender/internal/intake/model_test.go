@@ -1,0 +1,472 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package intake
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/postrider/postrider/kit/bus"
+	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
+	"github.com/postrider/postrider/services/sender/internal/due"
+	"github.com/postrider/postrider/services/sender/internal/ledger"
+	"github.com/postrider/postrider/services/sender/internal/progress"
+	"github.com/postrider/postrider/services/sender/internal/settle"
+)
+
+// The model: logs, fences, and senders that read, attempt and settle with the decisions of this package, of ledger,
+// progress and settle. Any step may be the last one of a sender, answers get lost, what is settled is purged, and a
+// former owner that does not know that it is one goes on. Nothing may be lost, and whoever gets a message twice has an
+// outcome that says so.
+
+type logSegment struct {
+	records    []*eventv1.QueuedMail
+	outcomes   []*eventv1.Outcome
+	checkpoint *eventv1.Checkpoint
+}
+
+// modelLog is one stream of one partition.
+type modelLog struct {
+	first    uint64 // what lies below is purged
+	segments []logSegment
+	owner    *modelSender // whom the fence lets append; MAIL has none
+}
+
+func (l *modelLog) last() uint64                  { return uint64(len(l.segments)) }
+func (l *modelLog) at(sequence uint64) logSegment { return l.segments[sequence-1] }
+
+func (l *modelLog) append(s logSegment) uint64 {
+	l.segments = append(l.segments, s)
+	return l.last()
+}
+
+// flight is a record a sender holds.
+type flight struct {
+	segment *progress.Segment
+	place   ledger.Place
+	mail    *eventv1.QueuedMail
+	outcome *eventv1.Outcome    // to be stored next
+	move    *eventv1.QueuedMail // to be stored next, or after outcome
+	begun   bool                // a transaction was started, while the lease was confirmed
+	lost    bool                // what it was to store is stored, and the answer was lost
+}
+
+type modelSender struct {
+	id     int
+	desk   *Desk
+	held   []*flight
+	steps  []func(*model, *modelSender) bool // of the takeover, that are left
+	found  *eventv1.Checkpoint
+	floors map[string]uint64
+}
+
+type model struct {
+	t       *testing.T
+	rnd     *rand.Rand
+	logs    map[string]*modelLog
+	senders []*modelSender
+	lease   *modelSender
+	made    int
+	// What the world outside knows.
+	accepted  map[string]bool
+	delivered map[string]int
+	final     map[string]bool
+	marked    map[string]bool
+	// sabotage breaks a rule of what a sender writes.
+	sabotage func(c *eventv1.Checkpoint, d *Desk, clean bool)
+	trouble  string
+}
+
+var modelMinutes = []int{0, 1}
+
+const modelWindow = 6
+
+func newModel(t *testing.T, seed uint64) *model {
+	m := &model{
+		t: t, rnd: rand.New(rand.NewPCG(seed, 1)), logs: make(map[string]*modelLog),
+		accepted: make(map[string]bool), delivered: make(map[string]int), final: make(map[string]bool), marked: make(map[string]bool),
+		sabotage: func(*eventv1.Checkpoint, *Desk, bool) {},
+	}
+	for _, stream := range append(Reading(modelMinutes), bus.StreamOutcome, bus.StreamPark) {
+		m.logs[stream] = &modelLog{first: 1}
+	}
+	return m
+}
+
+func (m *model) submit() {
+	var mails []*eventv1.QueuedMail
+	for range 1 + m.rnd.IntN(3) {
+		m.made++
+		r := record(fmt.Sprintf("m%d", m.made))
+		r.Envelope.Recipients = nil
+		for i := range 1 + m.rnd.IntN(2) {
+			address := fmt.Sprintf("%s-%d@example.test", r.GetMessageId(), i)
+			m.accepted[address] = true
+			r.Envelope.Recipients = append(r.Envelope.Recipients, &eventv1.Recipient{Address: address})
+		}
+		mails = append(mails, r)
+	}
+	m.logs[bus.StreamMail].append(logSegment{records: mails})
+}
+
+// takeover makes a sender whose takeover is done in single steps: fences, fold, first checkpoint.
+func (m *model) takeover() *modelSender {
+	s := &modelSender{id: len(m.senders)}
+	s.steps = []func(*model, *modelSender) bool{(*model).fenceOutcome}
+	for _, minutes := range modelMinutes {
+		s.steps = append(s.steps, func(m *model, s *modelSender) bool {
+			l := m.logs[bus.RetryStream(minutes)]
+			l.owner = s
+			l.append(logSegment{})
+			return true
+		})
+	}
+	s.steps = append(s.steps, (*model).fold, func(m *model, s *modelSender) bool { return m.store(s, nil, false) })
+	m.senders = append(m.senders, s)
+	m.lease = s
+	return s
+}
+
+func (m *model) newest() (c *eventv1.Checkpoint, at uint64) {
+	l := m.logs[bus.StreamOutcome]
+	for seq := l.last(); seq >= l.first; seq-- {
+		if c := l.at(seq).checkpoint; c != nil {
+			return c, seq
+		}
+	}
+	return nil, 0
+}
+
+func (m *model) fenceOutcome(s *modelSender) bool {
+	l := m.logs[bus.StreamOutcome]
+	s.found, _ = m.newest()
+	l.owner = s
+	carried := proto.CloneOf(s.found)
+	if carried != nil {
+		carried.Clean = false
+	}
+	l.append(logSegment{checkpoint: carried})
+	return true
+}
+
+func (m *model) fold(s *modelSender) bool {
+	past := ledger.New(progress.Floors(s.found.GetFloors()))
+	begin := progress.Floors(s.found.GetFold())
+	last := make(map[string]uint64)
+	for _, stream := range Reading(modelMinutes) {
+		last[stream] = m.logs[stream].last()
+	}
+	for _, stream := range Folded(modelMinutes) {
+		l := m.logs[stream]
+		for seq := max(begin[stream], l.first); seq <= l.last(); seq++ {
+			for _, r := range l.at(seq).records {
+				if p, ok := ledger.PlaceOf(r.GetSource()); ok {
+					past.Moved(p)
+				}
+			}
+			for _, o := range l.at(seq).outcomes {
+				past.Outcome(o)
+			}
+		}
+	}
+	s.desk = New(Options{Minutes: modelMinutes, Window: modelWindow, Former: s.found, Last: last, Ledger: past})
+	for _, stream := range Folded(modelMinutes) {
+		s.desk.Reached(stream, m.logs[stream].last())
+	}
+	return true
+}
+
+// store appends outcomes with a checkpoint. It is refused when another owner has fenced the stream off; then the sender
+// finds out and ends.
+func (m *model) store(s *modelSender, outcomes []*eventv1.Outcome, clean bool) bool {
+	l := m.logs[bus.StreamOutcome]
+	if l.owner != s {
+		m.end(s)
+		return false
+	}
+	c := s.desk.Checkpoint(server, clean, nil)
+	m.sabotage(c, s.desk, clean)
+	seq := l.append(logSegment{outcomes: outcomes, checkpoint: c})
+	s.desk.Reached(bus.StreamOutcome, seq)
+	for _, o := range outcomes {
+		for _, r := range o.GetResults() {
+			address := r.GetRecipient().GetAddress()
+			m.final[address] = m.final[address] || r.GetState() == delivered
+			m.marked[address] = m.marked[address] || r.GetPossibleDuplicate()
+		}
+	}
+	return true
+}
+
+func (m *model) end(s *modelSender) {
+	m.senders = slices.DeleteFunc(m.senders, func(other *modelSender) bool { return other == s })
+}
+
+// read takes a segment in.
+func (m *model) read(s *modelSender) bool {
+	streams := Reading(modelMinutes)
+	stream := streams[m.rnd.IntN(len(streams))]
+	l := m.logs[stream]
+	seq := max(s.desk.Next(stream), l.first)
+	if seq > l.last() {
+		s.desk.Idle(stream, l.last(), l.last())
+		return false
+	}
+	d := segment(m.t, stream, seq, l.at(seq).records...)
+	if !s.desk.Room(stream, d.Segment.Len(), 1, 1<<30, 1<<30) {
+		return false
+	}
+	g, todo := s.desk.Read(d, moment)
+	for _, disposition := range todo {
+		f := &flight{segment: g, place: disposition.Place, mail: disposition.Mail}
+		switch disposition.Kind {
+		case Attempt:
+		case MoveOn:
+			f.move = settle.Retry(f.mail, f.place, disposition.Outcome, due.Wait{})
+		default:
+			m.t.Fatalf("disposition %d", disposition.Kind)
+		}
+		s.held = append(s.held, f)
+	}
+	return true
+}
+
+// attempt delivers some recipients. From here on they have the message, whatever becomes of the sender.
+func (m *model) attempt(f *flight) {
+	o := settle.FromRecord(f.mail, f.place, time.Time{})
+	for _, r := range f.mail.GetEnvelope().GetRecipients() {
+		result := &eventv1.RecipientResult{Recipient: r, State: delivered, PossibleDuplicate: f.mail.GetPossibleDuplicate()}
+		if m.rnd.IntN(2) == 0 && f.mail.GetAttempt() < 3 {
+			result.State = deferred
+		} else {
+			m.delivered[r.GetAddress()]++
+		}
+		o.Results = append(o.Results, result)
+	}
+	f.outcome = o
+	if ledger.Remains(o) {
+		f.move = settle.Retry(f.mail, f.place, o, due.Wait{})
+	}
+}
+
+// step lets a sender go one step further with one of its records.
+func (m *model) step(s *modelSender) bool {
+	if len(s.steps) > 0 {
+		if s.steps[0](m, s) && len(s.steps) > 0 {
+			s.steps = s.steps[1:]
+		}
+		return true
+	}
+	if len(s.held) == 0 || m.rnd.IntN(3) == 0 {
+		return m.read(s)
+	}
+	f := s.held[m.rnd.IntN(len(s.held))]
+	switch {
+	case f.lost: // asked again, it is found
+		f.lost = false
+		m.answered(s, f)
+	case f.outcome != nil:
+		if !m.store(s, []*eventv1.Outcome{f.outcome}, false) {
+			return true
+		}
+		if f.lost = m.rnd.IntN(4) == 0; !f.lost {
+			m.answered(s, f)
+		}
+	case f.move != nil:
+		l := m.logs[bus.RetryStream(modelMinutes[m.rnd.IntN(len(modelMinutes))])]
+		if l.owner != s {
+			m.end(s)
+			return true
+		}
+		seq := l.append(logSegment{records: []*eventv1.QueuedMail{f.move}})
+		for stream, other := range m.logs {
+			if other == l {
+				s.desk.Reached(stream, seq)
+			}
+		}
+		if f.lost = m.rnd.IntN(4) == 0; !f.lost {
+			m.answered(s, f)
+		}
+	case !f.begun && m.rnd.IntN(4) == 0: // spill
+		f.move = settle.Copy(f.mail, f.place, settle.ForSpill, due.Wait{Minutes: 1, Pause: time.Minute})
+	case f.begun:
+		m.attempt(f)
+	default: // only who has the lease starts a transaction; it may lose it before the message is out
+		f.begun = m.lease == s
+	}
+	return true
+}
+
+// answered notes that what a record was to store is stored.
+func (m *model) answered(s *modelSender, f *flight) {
+	if f.outcome != nil {
+		f.outcome = nil
+		if f.move != nil {
+			return
+		}
+	}
+	f.move = nil
+	s.desk.Settled(f.segment)
+	s.held = slices.DeleteFunc(s.held, func(other *flight) bool { return other == f })
+}
+
+// stop drains a sender: what is attempted is settled, what waits is left, and the last checkpoint is clean.
+func (m *model) stop(s *modelSender) {
+	for _, f := range slices.Clone(s.held) {
+		if f.begun && f.outcome == nil && f.move == nil && !f.lost && m.rnd.IntN(2) == 0 {
+			m.attempt(f) // the others are given up before the message is out
+		}
+		if f.outcome == nil && f.move == nil && !f.lost {
+			continue
+		}
+		for slices.Contains(s.held, f) && slices.Contains(m.senders, s) {
+			if f.lost {
+				f.lost = false
+				m.answered(s, f)
+				continue
+			}
+			if f.outcome != nil {
+				if m.store(s, []*eventv1.Outcome{f.outcome}, false) {
+					m.answered(s, f)
+				}
+				continue
+			}
+			l := m.logs[bus.RetryStream(0)]
+			if l.owner != s {
+				m.end(s)
+				return
+			}
+			s.desk.Reached(bus.RetryStream(0), l.append(logSegment{records: []*eventv1.QueuedMail{f.move}}))
+			m.answered(s, f)
+		}
+	}
+	if slices.Contains(m.senders, s) {
+		m.store(s, nil, true)
+		m.end(s)
+	}
+}
+
+// purge removes what the newest checkpoint says is settled, and outcomes that no fold needs.
+func (m *model) purge() {
+	c, at := m.newest()
+	for stream, floor := range progress.Floors(c.GetFloors()) {
+		m.logs[stream].first = max(m.logs[stream].first, floor)
+	}
+	if c != nil {
+		l := m.logs[bus.StreamOutcome]
+		l.first = max(l.first, min(at, progress.Floors(c.GetFold())[bus.StreamOutcome]))
+	}
+}
+
+// run lets everything happen in an order that the seed decides; so does how often senders are killed, stopped and taken
+// over from.
+func (m *model) run(steps int) {
+	kill, stop, take := m.rnd.IntN(4), m.rnd.IntN(4), m.rnd.IntN(4)
+	for range steps {
+		n := m.rnd.IntN(100)
+		switch {
+		case n < 6:
+			m.submit()
+		case n < 12:
+			m.purge()
+		case n < 12+kill && len(m.senders) > 0:
+			m.end(m.senders[m.rnd.IntN(len(m.senders))])
+		case n < 12+kill+stop && len(m.senders) > 0:
+			if s := m.senders[len(m.senders)-1]; len(s.steps) == 0 {
+				m.stop(s)
+			}
+		case n < 12+kill+stop+take || len(m.senders) == 0: // the former owner may not know, and go on
+			m.takeover()
+		default:
+			m.step(m.senders[m.rnd.IntN(len(m.senders))])
+		}
+	}
+	// In the end one sender does what is left.
+	s := m.takeover()
+	m.senders = []*modelSender{s}
+	for range 200 * (m.made + 10) {
+		m.step(s)
+		if m.rnd.IntN(20) == 0 {
+			m.purge()
+		}
+	}
+}
+
+func (m *model) check() {
+	for address := range m.accepted {
+		if m.delivered[address] == 0 || !m.final[address] {
+			m.trouble = "lost: " + address
+			return
+		}
+		if m.delivered[address] > 1 && !m.marked[address] {
+			m.trouble = fmt.Sprintf("%s has it %d times and no outcome is marked", address, m.delivered[address])
+			return
+		}
+	}
+}
+
+func TestQ08_Q09_NothingIsLostOrSentTwiceUnmarked(t *testing.T) {
+	seeds := uint64(400)
+	if testing.Short() {
+		seeds = 50
+	}
+	twice := 0
+	for seed := range seeds {
+		m := newModel(t, seed)
+		m.run(600)
+		if m.check(); m.trouble != "" {
+			t.Fatalf("seed %d: %s", seed, m.trouble)
+		}
+		for _, n := range m.delivered {
+			if n > 1 {
+				twice++
+			}
+		}
+	}
+	if twice == 0 {
+		t.Error("the model never delivers twice, so it proves nothing about marks")
+	}
+}
+
+// The model is worth something only if it notices what is forbidden.
+func TestTheModelNoticesBrokenRules(t *testing.T) {
+	type breach func(c *eventv1.Checkpoint, d *Desk, clean bool)
+	rules := map[string]breach{
+		"an owner that was killed counts as clean": func(c *eventv1.Checkpoint, _ *Desk, _ bool) { c.Clean = true },
+		"an owner is clean though marks are owed":  func(c *eventv1.Checkpoint, _ *Desk, clean bool) { c.Clean = clean },
+		"nothing is marked":                        func(c *eventv1.Checkpoint, _ *Desk, _ bool) { c.Window = 0 },
+		"a floor passes an unsettled segment": func(c *eventv1.Checkpoint, _ *Desk, _ bool) {
+			for _, f := range c.GetFloors() {
+				f.Sequence++
+			}
+		},
+		"the floor of a RETRY stream overtakes the fold": func(c *eventv1.Checkpoint, d *Desk, _ bool) {
+			for _, f := range c.GetFloors() {
+				f.Sequence = d.tracker.Floor(f.GetStream())
+			}
+		},
+		"nothing is folded": func(c *eventv1.Checkpoint, _ *Desk, _ bool) {
+			for _, f := range c.GetFold() {
+				f.Sequence += 1000
+			}
+		},
+	}
+	for name, sabotage := range rules {
+		t.Run(name, func(t *testing.T) {
+			for seed := range uint64(400) {
+				m := newModel(t, seed)
+				m.sabotage = sabotage
+				m.run(600)
+				if m.check(); m.trouble != "" {
+					return
+				}
+			}
+			t.Error("not noticed in 400 runs")
+		})
+	}
+}
