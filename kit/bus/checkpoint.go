@@ -30,11 +30,10 @@ func SetCheckpoint(h nats.Header, c *eventv1.Checkpoint) error {
 
 // CheckpointFrom reads the checkpoint of a segment's header. It returns nil without an error when there is none.
 func CheckpointFrom(h nats.Header) (*eventv1.Checkpoint, error) {
-	text := h.Get(HeaderCheckpoint)
-	if text == "" {
+	if len(h[HeaderCheckpoint]) == 0 {
 		return nil, nil
 	}
-	raw, err := base64.StdEncoding.DecodeString(text)
+	raw, err := base64.StdEncoding.DecodeString(h.Get(HeaderCheckpoint))
 	if err != nil {
 		return nil, fmt.Errorf("checkpoint header: %w", err)
 	}

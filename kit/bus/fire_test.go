@@ -111,26 +111,3 @@ func work(t *testing.T, a *Appender, generation int, started chan struct{}, mu *
 		mu.Unlock()
 	}
 }
-
-func FuzzCheckpointFrom(f *testing.F) {
-	f.Add("")
-	f.Add("EhAI")
-	f.Add("CgkKBE1BSUwQBxgB")
-	f.Fuzz(func(t *testing.T, text string) {
-		h := segmentHeader(0)
-		h.Set(HeaderCheckpoint, text)
-		c, err := CheckpointFrom(h)
-		if (c == nil) != (err != nil || text == "") {
-			t.Fatalf("%q: %v, %v", text, c, err)
-		}
-		if c == nil {
-			return
-		}
-		if err := SetCheckpoint(h, c); err != nil {
-			t.Fatal(err)
-		}
-		if again, err := CheckpointFrom(h); err != nil || again.String() != c.String() {
-			t.Fatalf("%v became %v, %v", c, again, err)
-		}
-	})
-}

@@ -319,3 +319,27 @@ func TestReaderTellsThatItsStreamIsGone(t *testing.T) {
 		t.Errorf("got %v, want ErrStreamNotFound", err)
 	}
 }
+
+func BenchmarkReader(b *testing.B) {
+	_, js := startBus(b)
+	frames := make([]Frame, 64)
+	for i := range frames {
+		frames[i] = mailFrame(b, "01J00000000000000000000000", make([]byte, 2048))
+	}
+	h, data := EncodeSegment(frames)
+	const segments = 500
+	for range segments {
+		if _, err := js.PublishMsg(testContext(b), &nats.Msg{Subject: MailSubject(0), Header: h, Data: data}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ResetTimer()
+	for b.Loop() {
+		r := newReader(b, js, ReaderOptions{Stream: StreamMail})
+		if err := r.ReadToEnd(context.Background(), func(Delivery) error { return nil }); err != nil {
+			b.Fatal(err)
+		}
+		_ = r.Close()
+	}
+	b.ReportMetric(float64(b.N*segments*len(frames))/b.Elapsed().Seconds(), "records/s")
+}
