@@ -23,7 +23,7 @@ type Config struct {
 	// From is the local part of the From field.
 	From string `yaml:"from" help:"Local part of the From address of notifications; the domain is node.name."`
 	// MaxReturnedSize is the largest original that is returned whole.
-	MaxReturnedSize config.Size `yaml:"max_returned_size" help:"Largest message that a notification returns whole when RET=FULL asks for it (RFC 3461, section 4.3); of larger ones the header. At most 1MiB."`
+	MaxReturnedSize config.Size `yaml:"max_returned_size" help:"Largest message that a notification returns whole when RET=FULL asks for it (RFC 3461, section 4.3); of larger ones the header. At most 50KiB: the queue keeps no more for it."`
 	// Concurrency is how many outcomes are handled at once.
 	Concurrency int `yaml:"concurrency" help:"How many outcomes are handled at once, 1 to 1000."`
 	// SubmitTimeout bounds one call to the gateway.
@@ -42,8 +42,8 @@ func Default() Config {
 	}
 }
 
-// maxReturnedSize keeps a notification below the 4 MiB of one submission, whatever its original needs for encoding.
-const maxReturnedSize = config.MiB
+// maxReturnedSize is what the sender puts behind an outcome at most.
+const maxReturnedSize = 50 * config.KiB
 
 // Validate names every key at fault.
 func (c *Config) Validate() error {
