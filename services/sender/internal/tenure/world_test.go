@@ -43,13 +43,13 @@ const (
 
 // world is one server with the queue's streams.
 type world struct {
-	t   *testing.T
+	t   testing.TB
 	srv *bustest.Server
 	js  jetstream.JetStream
 	ctx context.Context
 }
 
-func newWorld(t *testing.T, partitions int) *world {
+func newWorld(t testing.TB, partitions int) *world {
 	t.Helper()
 	srv := bustest.StartWith(t, bustest.Options{Configure: func(o *server.Options) { o.MaxPayload = bus.MaxPayload }})
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
