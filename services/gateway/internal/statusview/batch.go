@@ -165,7 +165,7 @@ func (b *batch) note(ctx context.Context, id string, recipients int, read func()
 	if recipients > 0 {
 		m.recipients += recipients
 		first := read()
-		m.caller = first.caller
+		m.caller, m.parts = first.caller, max(m.parts, first.parts)
 		if m.bodyRef == "" {
 			m.bodyRef = first.bodyRef
 		}

@@ -9,7 +9,7 @@ import (
 )
 
 // finishedBodies finds messages with a content in the body store all of whose parts became final before a moment.
-const finishedBodies = `SELECT id, body_ref FROM message WHERE body_ref <> '' AND parts =
+const finishedBodies = `SELECT id, body_ref FROM message WHERE body_ref <> '' AND parts > 0 AND parts =
 	(SELECT count(*) FROM part WHERE message_id = message.id AND done_at > 0 AND done_at < ?) LIMIT ?`
 
 // FinishedBodies returns contents in the body store that no record needs any more, by message id: all recipients of the

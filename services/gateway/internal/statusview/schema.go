@@ -69,7 +69,7 @@ const (
 	getPart    = `SELECT ` + partColumns + ` FROM part WHERE message_id = ? AND number = ?`
 	putMessage = `INSERT INTO message (` + messageColumns + `) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)
 		ON CONFLICT (id) DO UPDATE SET recipients = excluded.recipients, caller = excluded.caller,
-		body_ref = excluded.body_ref`
+		body_ref = excluded.body_ref, parts = excluded.parts`
 	putPart = `INSERT INTO part (` + partColumns + `, states) VALUES (?,?,?,?,?,?,?,?,?)
 		ON CONFLICT (message_id, number) DO UPDATE SET destination = excluded.destination, hop = excluded.hop,
 		next_at = excluded.next_at, done_at = excluded.done_at, results = excluded.results, history = excluded.history,

@@ -514,7 +514,7 @@ func TestFinishedBodies(t *testing.T) {
 	settle := func(id string, part uint32, results ...*eventv1.RecipientResult) *eventv1.Outcome {
 		o := outcomeOf(id, at, outcome(1, results...))
 		o.Part = part
-		return o
+		return o // without Parts and body reference: those of the record count
 	}
 	done, doneMail := mail(1, 1)
 	half, halfMail := mail(1, 2)
