@@ -49,7 +49,8 @@ func New(o Options) *Desk {
 
 // Reading returns the streams an owner reads.
 func Reading(minutes []int) []string {
-	streams := []string{bus.StreamMail}
+	streams := make([]string, 0, 1+len(minutes))
+	streams = append(streams, bus.StreamMail)
 	for _, m := range minutes {
 		streams = append(streams, bus.RetryStream(m))
 	}

@@ -57,12 +57,11 @@ type flight struct {
 }
 
 type modelSender struct {
-	id     int
-	desk   *Desk
-	held   []*flight
-	steps  []func(*model, *modelSender) bool // of the takeover, that are left
-	found  *eventv1.Checkpoint
-	floors map[string]uint64
+	id    int
+	desk  *Desk
+	held  []*flight
+	steps []func(*model, *modelSender) bool // of the takeover, that are left
+	found *eventv1.Checkpoint
 }
 
 type model struct {

@@ -105,7 +105,7 @@ func (r *Run[T]) Done() {
 func (l *Lanes[T]) Remove(match func(T) bool) []T {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var removed []T
+	removed := make([]T, 0, l.waiting)
 	for _, d := range l.destinations {
 		removed = append(removed, d.remove(match)...)
 		l.refresh(d)

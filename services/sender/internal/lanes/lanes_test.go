@@ -4,6 +4,7 @@ package lanes
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -185,7 +186,7 @@ func TestTakeWaitsForMailAndForRoom(t *testing.T) {
 		fourth.Done()
 		synctest.Wait()
 		cancel()
-		if err := <-done; err != context.Canceled {
+		if err := <-done; !errors.Is(err, context.Canceled) {
 			t.Errorf("Take returned %v", err)
 		}
 		if l.Running() != 0 || l.Waiting() != 0 || len(l.destinations) != 0 {

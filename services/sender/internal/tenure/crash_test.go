@@ -291,7 +291,7 @@ func TestQ07_FormerOwnerCannotSettle(t *testing.T) {
 	lease.lose()
 
 	w.start("new", 0, deliver)
-	all := w.finals(1)
+	w.finals(1)
 	close(finish)
 	select {
 	case <-old.tenure.Failed():
@@ -301,7 +301,7 @@ func TestQ07_FormerOwnerCannotSettle(t *testing.T) {
 	if err := old.tenure.Err(); err == nil || !strings.Contains(err.Error(), "taken over") {
 		t.Errorf("it failed with %v", err)
 	}
-	if all = w.outcomes(); len(all) != 1 || !all[0].GetResults()[0].GetPossibleDuplicate() {
+	if all := w.outcomes(); len(all) != 1 || !all[0].GetResults()[0].GetPossibleDuplicate() {
 		t.Errorf("%v", all)
 	}
 }
@@ -334,7 +334,7 @@ func TestQ11_ServerAwayWhileAttemptsRun(t *testing.T) {
 
 func TestQ09_ServerCrashLosesAndDoublesNothing(t *testing.T) {
 	w := newWorld(t, 1)
-	var attempts = newSeen()
+	attempts := newSeen()
 	w.start("a", 0, attempts.counting)
 	for round := range 3 {
 		for i := range 20 {

@@ -200,3 +200,34 @@ func TestQ12_SickDestinationDoesNotKeepOthersOut(t *testing.T) {
 		t.Errorf("the first of the dead destination was attempted %d times", n)
 	}
 }
+
+// What is settled is purged, and the owner goes on where the purge has emptied its subjects: there the fence refuses it
+// until it has confirmed its lease.
+func TestSettledMailIsPurgedAndTheOwnerGoesOn(t *testing.T) {
+	w := newWorld(t, 2)
+	purger := bus.NewPurger(w.js, 2)
+	w.start("a", 0, deliver)
+	w.submit(0, mail("m0", "ok@example.test", "defer-1@example.test"))
+	w.finals(2)
+	w.must(purger.Purge(w.ctx, 0))
+	if last, err := bus.LastSequences(w.ctx, w.js, bus.StreamMail); err != nil || last.First > 1 {
+		t.Errorf("a partition without an owner does not hold the purge: first is %d, %v", last.First, err)
+	}
+	w.start("b", 1, deliver)
+	finals := 2
+	for round := range 3 {
+		for i := range 5 {
+			w.submit(i%2, mail(fmt.Sprintf("r%d-%d", round, i), "ok@example.test", "defer-1@example.test"))
+			finals += 2
+		}
+		w.finals(finals)
+		for _, stream := range []string{bus.StreamMail, bus.RetryStream(0), bus.RetryStream(5)} {
+			w.eventually(stream+" is empty", func() bool {
+				w.must(purger.Purge(w.ctx, 0))
+				last, err := bus.LastSequences(w.ctx, w.js, stream)
+				w.must(err)
+				return len(last.Subjects) == 0
+			})
+		}
+	}
+}

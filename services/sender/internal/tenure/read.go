@@ -78,6 +78,9 @@ func (t *Tenure) readRetry(ctx context.Context, minutes int) {
 
 // whenDue takes a segment in when it is due.
 func (t *Tenure) whenDue(ctx context.Context, d bus.Delivery, line *due.Line, wait time.Duration) error {
+	if d.Segment.Len() == 0 && d.Err == nil {
+		return t.take(ctx, d, time.Now()) // of a takeover: nothing waits in it
+	}
 	server, err := t.opts.Clock.Now(ctx)
 	if err != nil {
 		return err

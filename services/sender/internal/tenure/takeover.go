@@ -98,14 +98,14 @@ func (t *Tenure) fold(ctx context.Context, taken *bus.Taken) (*ledger.Ledger, er
 		})
 	}
 	wg.Wait()
-	errs = append(errs, t.foldStream(ctx, bus.StreamOutcome, begin[bus.StreamOutcome], func(f bus.Frame) error {
+	outcomes := t.foldStream(ctx, bus.StreamOutcome, begin[bus.StreamOutcome], func(f bus.Frame) error {
 		o, err := f.Outcome()
 		if err == nil {
 			past.Outcome(o)
 		}
 		return err
-	}))
-	return past, errors.Join(errs...)
+	})
+	return past, errors.Join(errors.Join(errs...), outcomes)
 }
 
 // foldStream hands fn every record of the partition that stands in a stream from a sequence on. One that cannot be
