@@ -92,7 +92,7 @@ func walking(t *testing.T, n network, hosts string, body func(w *walk)) {
 
 func (w *walk) connect(talk smtptest.Conversation) net.Conn {
 	client, server := net.Pipe()
-	smtptest.Script(w.t, server, talk)
+	w.t.Cleanup(smtptest.Script(w.t, server, talk)) // what it finds wrong at the end counts too
 	return client
 }
 

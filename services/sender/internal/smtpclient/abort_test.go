@@ -82,10 +82,11 @@ func TestS57_S58_S59_InputWhileContentIsSent(t *testing.T) {
 				name := kind.name + "/" + map[int]string{0: "window shut", 1 << 20: "host reads"}[read] + "/" + c.name
 				t.Run(name, func(t *testing.T) {
 					t.Parallel()
-					spoke := make(chan time.Time, 1)
+					spoke, done := make(chan time.Time, 1), make(chan struct{})
 					over(t, func(t *testing.T, o Options) {
 						conn := mustDial(t, o)
 						r := conn.Send(t.Context(), kind.message(t))
+						close(done)
 						if took := time.Since(<-spoke); took > time.Second {
 							t.Errorf("noticed after %s", took)
 						}
@@ -102,6 +103,12 @@ func TestS57_S58_S59_InputWhileContentIsSent(t *testing.T) {
 						time.Sleep(50 * time.Millisecond) // long enough for the client's write to block; it is right either way
 						spoke <- time.Now()
 						c.during(s)
+						if read == 0 {
+							select { // without reading a single octet
+							case <-done:
+							case <-time.After(10 * time.Second):
+							}
+						}
 						if !c.free {
 							checkReset(s)
 						}

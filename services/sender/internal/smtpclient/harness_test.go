@@ -53,7 +53,7 @@ func piped(t *testing.T, body func(t *testing.T, o Options), talks ...smtptest.C
 				t.Fatalf("connection %d was not expected", n+1)
 			}
 			client, server := net.Pipe()
-			smtptest.Script(t, server, talks[n])
+			t.Cleanup(smtptest.Script(t, server, talks[n])) // what it finds wrong at the end counts too
 			n++
 			return client, nil
 		}

@@ -7,6 +7,7 @@ import (
 	"crypto/sha512"
 	"crypto/tls"
 	"crypto/x509"
+	"reflect"
 	"testing"
 	"time"
 
@@ -53,6 +54,27 @@ func TestS26_KeywordsBeforeSTARTTLSAreForgotten(t *testing.T) {
 		s.Send("220 go ahead\r\n")
 		s.StartTLS(conf)
 		s.Hello(mxName, "8BITMIME")
+		s.Quit()
+	})
+}
+
+func TestS26_KeywordsAreForgottenWhenOnlyHELOFollows(t *testing.T) {
+	conf := smtptest.NewCA(t).ServerConfig(mxName)
+	piped(t, func(t *testing.T, o Options) {
+		c := mustDial(t, o)
+		if ext := c.Extensions(); !reflect.DeepEqual(ext, Extensions{}) {
+			t.Errorf("kept %+v", ext)
+		}
+		c.Quit()
+	}, func(s *smtptest.Conn) {
+		s.Greet(mxName, "STARTTLS", "DSN", "PIPELINING")
+		s.Expect("STARTTLS")
+		s.Send("220 go ahead\r\n")
+		s.StartTLS(conf)
+		s.Expect("EHLO")
+		s.Send("502 not again\r\n")
+		s.Expect("HELO")
+		s.Send("250 mx\r\n")
 		s.Quit()
 	})
 }
