@@ -125,7 +125,11 @@ func (db *database) statements(ctx context.Context) error {
 		getMessage: &db.getMessage, getPart: &db.getPart, putMessage: &db.putMessage, putPart: &db.putPart, putPosition: &db.putPosition,
 	} {
 		var err error
-		if *stmt, err = db.write.PrepareContext(ctx, query); err != nil {
+		*stmt, err = db.write.PrepareContext(ctx, query)
+		if err != nil && ctx.Err() == nil {
+			return errors.Join(errOtherFile, err) // a table or column is missing
+		}
+		if err != nil {
 			return fmt.Errorf("open status view: %w", err)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 // Meter counts submissions (O-03).
 type Meter struct {
 	messages, bytes, refusals, foreign metric.Int64Counter
+	fresh, duplicate                   metric.MeasurementOption
 }
 
 // NewMeter makes the instruments.
@@ -29,14 +30,18 @@ func NewMeter(m metric.Meter) (*Meter, error) {
 		refusals: counter("postrider.gateway.refused", "{message}", "Messages refused, by reason."),
 		foreign:  counter("postrider.gateway.foreign_traces", "{field}", "Trace headers that are not sealed with our key."),
 	}
+	out.fresh = metric.WithAttributeSet(attribute.NewSet(attribute.Bool("duplicate", false)))
+	out.duplicate = metric.WithAttributeSet(attribute.NewSet(attribute.Bool("duplicate", true)))
 	return out, errors.Join(errs...)
 }
 
 func (m *Meter) accepted(ctx context.Context, duplicate bool, size uint64) {
-	m.messages.Add(ctx, 1, metric.WithAttributes(attribute.Bool("duplicate", duplicate)))
-	if !duplicate {
-		m.bytes.Add(ctx, int64(size))
+	if duplicate {
+		m.messages.Add(ctx, 1, m.duplicate)
+		return
 	}
+	m.messages.Add(ctx, 1, m.fresh)
+	m.bytes.Add(ctx, int64(size))
 }
 
 func (m *Meter) refused(ctx context.Context, reason string) {
