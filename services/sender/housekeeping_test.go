@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sender
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
+	tracenoop "go.opentelemetry.io/otel/trace/noop"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/postrider/postrider/kit/bus"
+	"github.com/postrider/postrider/kit/config"
+	"github.com/postrider/postrider/kit/rpc"
+	"github.com/postrider/postrider/kit/runner"
+	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
+	"github.com/postrider/postrider/testkit/bustest"
+)
+
+// openQueue returns a queue that is open and does not run.
+func openQueue(t *testing.T, change func(*runner.Env)) *queue {
+	t.Helper()
+	srv := bustest.Start(t)
+	env := runner.Env{
+		NATSConfig: config.DefaultNATS(), Queue: config.DefaultQueue(), NATS: srv.Conn(),
+		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Dial: func(_ context.Context, target string, o rpc.ClientOptions) (*grpc.ClientConn, error) {
+			return rpc.Dial(target, o)
+		},
+		Tracer: tracenoop.NewTracerProvider(), Meter: metricnoop.NewMeterProvider(),
+	}
+	env.NATSConfig.DataDir = t.TempDir()
+	if change != nil {
+		change(&env)
+	}
+	built, err := New(t.Context(), Default(), env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := &queue{service: built.(*service), js: srv.JetStream()}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	if err := q.open(ctx); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = q.members.Close(ctx)
+		_ = q.resolver.Close()
+	})
+	return q
+}
+
+func TestOutcomesAreTrimmedOnlyAsFarAsNotificationsHaveCome(t *testing.T) {
+	q := openQueue(t, func(e *runner.Env) { e.NATSConfig.OutcomeBytes = config.MiB })
+	ctx := t.Context()
+	publish := func(checkpoint *eventv1.Checkpoint, size int) {
+		t.Helper()
+		f, err := bus.FrameOutcome(&eventv1.Outcome{Id: "x"}, make([]byte, size))
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, data := bus.EncodeSegment([]bus.Frame{f})
+		if checkpoint != nil {
+			if err := bus.SetCheckpoint(h, checkpoint); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := q.js.PublishMsg(ctx, &nats.Msg{Subject: bus.OutcomeSubject(bus.Quiet, 0), Header: h, Data: data}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 10 {
+		publish(nil, 300<<10)
+	}
+	publish(&eventv1.Checkpoint{Fold: []*eventv1.Floor{{Stream: bus.StreamOutcome, Sequence: 11}}}, 10)
+	first := func() uint64 {
+		last, err := bus.LastSequences(ctx, q.js, bus.StreamOutcome)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return last.First
+	}
+	if err := q.trim(ctx); err != nil || first() != 1 {
+		t.Errorf("trimmed to %d without a notification service, %v", first(), err)
+	}
+	cursors, err := bus.OpenCursors(ctx, q.js)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cursors.Advance(ctx, bus.Cursor{}, 4); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.trim(ctx); err != nil || first() != 5 {
+		t.Errorf("first kept is %d, %v; notifications have passed 4", first(), err)
+	}
+}
+
+func TestAFullStoreIsPurgedSooner(t *testing.T) {
+	q := openQueue(t, nil)
+	if got := q.stand(t.Context()); got != bus.PurgeStand {
+		t.Errorf("with an empty store segments stand for %s", got)
+	}
+	q.env.NATSConfig.MaxStore = 1
+	if got := q.stand(t.Context()); got != bus.ShortStand {
+		t.Errorf("with a full store segments stand for %s", got)
+	}
+}
+
+func TestHousekeepingGoesOnBesideTheQueue(t *testing.T) {
+	q := openQueue(t, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	ready := make(chan struct{})
+	done := make(chan struct{})
+	go func() { defer close(done); q.run(ctx, func() { close(ready) }) }()
+	<-ready
+	if q.senders.count() != 1 {
+		t.Errorf("%d senders", q.senders.count())
+	}
+	cancel()
+	<-done
+	if n := len(q.keeper.Owned()); n != 0 {
+		t.Errorf("%d partitions are kept at the end", n)
+	}
+}
+
+func TestWhatMayBeSpilled(t *testing.T) {
+	q := openQueue(t, nil)
+	at := func(age time.Duration, sender string) *eventv1.QueuedMail {
+		return &eventv1.QueuedMail{
+			AcceptedAt: timestamppb.New(time.Now().Add(-age)),
+			Envelope:   &eventv1.Envelope{Sender: sender, Recipients: []*eventv1.Recipient{{Address: "b@example.test"}}},
+		}
+	}
+	told := at(10*time.Hour, "a@example.org")
+	told.Envelope.Recipients[0].DelayNoticed = true
+	for name, test := range map[string]struct {
+		mail *eventv1.QueuedMail
+		want bool
+	}{
+		"new":                                    {at(0, "a@example.org"), true},
+		"Q04: its sender is to be told of delay": {at(3*time.Hour+30*time.Minute, "a@example.org"), false},
+		"its sender was told":                    {told, true},
+		"null sender, nobody to tell":            {at(10*time.Hour, ""), true},
+		"null sender, about to expire":           {at(47*time.Hour+30*time.Minute, ""), false},
+	} {
+		if got := q.spillable(test.mail); got != test.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+func TestConnectionsAreSharedByTheSendersThereAre(t *testing.T) {
+	q := openQueue(t, nil)
+	for senders, want := range map[int64]int{0: 20, 1: 20, 2: 10, 3: 7, 40: 1} {
+		q.senders.n.Store(senders)
+		if got := q.limit("example.test"); got != want {
+			t.Errorf("%d senders: %d connections each, want %d", senders, got, want)
+		}
+	}
+}
+
+func TestOwnersHaveNamesOfTheirOwnOutsideTheAllInOne(t *testing.T) {
+	q := openQueue(t, nil)
+	if a, b := q.owner(), q.owner(); a != b {
+		t.Errorf("with the embedded server a restart has another name: %s, %s", a, b)
+	}
+	q.env.NATSConfig.URL = "nats://localhost:4222"
+	if a, b := q.owner(), q.owner(); a == b {
+		t.Errorf("two processes share the name %s", a)
+	}
+}
