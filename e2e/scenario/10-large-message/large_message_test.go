@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/e2e/suite"
-	gatewayv1 "github.com/postrider/postrider/proto/postrider/gateway/v1"
 	"github.com/postrider/postrider/testkit/dnstest"
 	"github.com/postrider/postrider/testkit/smtptest"
 )
@@ -23,8 +22,7 @@ two.example  MX 10 mx.two.example
 mx.one.example A 127.0.0.2
 mx.two.example A 127.0.0.3
 `
-	size  = 12 << 20
-	piece = 1 << 20
+	size = 12 << 20
 )
 
 func TestLargeMessageArrivesWhole(t *testing.T) {
@@ -46,38 +44,12 @@ func run(t *testing.T, shape suite.Shape) {
 	content := message()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	submit(ctx, t, s.Mail(t), content)
+	suite.Submit(ctx, t, s.Mail(t), content, "a@sender.example", "b@one.example", "c@two.example")
 	for _, host := range hosts {
 		got := host.Wait(1, time.Minute)[0]
 		if !bytes.HasSuffix(got.Data, content) {
 			t.Errorf("%s: %d bytes arrived and do not end in the %d sent", host.Name(), len(got.Data), len(content))
 		}
-	}
-}
-
-func submit(ctx context.Context, t *testing.T, mail gatewayv1.MailServiceClient, content []byte) {
-	t.Helper()
-	stream, err := mail.SubmitStream(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = stream.Send(&gatewayv1.SubmitStreamRequest{Part: &gatewayv1.SubmitStreamRequest_Envelope{Envelope: &gatewayv1.Envelope{
-		Sender: "a@sender.example", Recipients: []*gatewayv1.Recipient{{Address: "b@one.example"}, {Address: "c@two.example"}},
-	}}})
-	for rest := content; err == nil && len(rest) > 0; {
-		n := min(piece, len(rest))
-		err = stream.Send(&gatewayv1.SubmitStreamRequest{Part: &gatewayv1.SubmitStreamRequest_Content{Content: rest[:n]}})
-		rest = rest[n:]
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	answer, err := stream.CloseAndRecv()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := answer.GetAccepted().GetRecipients(); n != 2 {
-		t.Errorf("%d recipients taken, want 2", n)
 	}
 }
 
