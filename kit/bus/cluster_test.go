@@ -22,10 +22,29 @@ func startCluster(tb testing.TB) (*bustest.Cluster, jetstream.JetStream) {
 	tb.Helper()
 	c := bustest.StartCluster(tb, 3)
 	js := c.JetStream()
-	if err := Ensure(testContext(tb), js, Layout{Partitions: 1, Replicas: 3, RetryMinutes: []int{0}}); err != nil {
+	if err := Ensure(testContext(tb), js, Layout{Partitions: 1, RetryMinutes: []int{0}}); err != nil {
 		tb.Fatal(err)
 	}
 	return c, js
+}
+
+// Replicas 0 is what fits the server: three copies in a cluster (startCluster), one on a stand-alone server.
+func TestReplicasFitTheServer(t *testing.T) {
+	t.Parallel()
+	_, clustered := startCluster(t)
+	alone := bustest.Start(t).JetStream()
+	if err := Ensure(testContext(t), alone, Layout{Partitions: 1, RetryMinutes: []int{0}}); err != nil {
+		t.Fatal(err)
+	}
+	for want, js := range map[int]jetstream.JetStream{3: clustered, 1: alone} {
+		stream, err := js.Stream(testContext(t), StreamMail)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := stream.CachedInfo().Config.Replicas; got != want {
+			t.Errorf("%d replicas, want %d", got, want)
+		}
+	}
 }
 
 // What a replicated stream answers to a repeated publish that states an expected sequence: the id is looked at first.

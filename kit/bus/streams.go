@@ -27,6 +27,9 @@ const (
 	// under those of the gateway, so that settling always finds room.
 	mailShare = 75
 
+	// clusterReplicas is how many copies a cluster keeps unless the layout says otherwise.
+	clusterReplicas = 3
+
 	// limitMarkerTTL is how long the server keeps the marker of a key that ran out, for watchers.
 	limitMarkerTTL = time.Minute
 )
@@ -35,7 +38,7 @@ const (
 type Layout struct {
 	// Partitions of the log, 1 to 256. Fixed when the streams are made.
 	Partitions int
-	// Replicas of each stream: 1 on a stand-alone or embedded server, 3 in a cluster. 0 is 1.
+	// Replicas of each stream: 1 on a stand-alone or embedded server, 3 in a cluster. 0 is what fits the server.
 	Replicas int
 	// MaxStore is what all of it may take on disk, in bytes. 0 means that only the server's own limit holds.
 	MaxStore int64
@@ -77,6 +80,9 @@ func Ensure(ctx context.Context, js jetstream.JetStream, l Layout) error {
 			Stream: "(server)", Field: "max_payload",
 			Have: strconv.FormatInt(have, 10), Want: "at least " + strconv.Itoa(MaxPayload),
 		}
+	}
+	if l.Replicas == 0 && js.Conn().ConnectedClusterName() != "" {
+		l.Replicas = clusterReplicas
 	}
 	for _, want := range l.streams() {
 		if err := untilReady(ctx, func() error { return ensureStream(ctx, js, want) }); err != nil {

@@ -21,16 +21,12 @@ func DefaultTelemetry() Telemetry { return Telemetry{Traces: TracesAll, Interest
 // Embedded reports that the NATS server runs in this process.
 func (n NATS) Embedded() bool { return n.URL == "" }
 
-// ReplicaCount returns the copies of each stream, with 0 resolved.
+// ReplicaCount returns the copies of each stream. 0 with an external server is what fits it: 3 in a cluster, else 1.
 func (n NATS) ReplicaCount() int {
-	switch {
-	case n.Replicas > 0:
-		return n.Replicas
-	case n.Embedded():
-		return 1
-	default:
-		return 3
+	if n.Embedded() {
+		return max(n.Replicas, 1)
 	}
+	return n.Replicas
 }
 
 // PartitionCount returns the number of partitions, with 0 resolved.

@@ -32,8 +32,8 @@ type NATS struct {
 	URL string `yaml:"url" help:"NATS server, nats://host:4222; several with commas between. Empty: the embedded server (all-in-one only)."`
 	// DataDir is where the embedded server and the body files live.
 	DataDir string `yaml:"data_dir" help:"Folder of the embedded server's streams and of stored contents."`
-	// Replicas is the number of copies of each stream; 0 is 1 embedded, 3 external.
-	Replicas int `yaml:"replicas" help:"Copies of each stream: 1, 3 or 5. 0: 1 with the embedded server, 3 with an external one."`
+	// Replicas is the number of copies of each stream; 0 is 3 in a cluster, else 1.
+	Replicas int `yaml:"replicas" help:"Copies of each stream: 1, 3 or 5. 0: 3 in a cluster, else 1."`
 	// MaxStore bounds the streams in bytes.
 	MaxStore Size `yaml:"max_store" help:"Disk space of all streams together."`
 	// OutcomeBytes bounds the stream of outcomes.

@@ -70,7 +70,7 @@ func TestSections_ValidateNamesTheKey(t *testing.T) {
 		{"little room", nats(func(n *NATS) { n.MaxStore, n.OutcomeBytes = MiB, MiB }), "nats.max_store: must be at least 64MiB"},
 		{"outcomes take all", nats(func(n *NATS) { n.OutcomeBytes = n.MaxStore }), "nats.outcome_bytes: must be between 1MiB and half of"},
 		{"TLS of NATS", nats(func(n *NATS) { n.TLS.CertFile = "c" }), "nats.tls: "},
-		{"partitions", queue(func(q *Queue) { q.Partitions = -1 }), "queue.partitions: must be between 0 and 1024, not -1"},
+		{"partitions", queue(func(q *Queue) { q.Partitions = -1 }), "queue.partitions: must be between 0 and 256, not -1"},
 		{"lease", queue(func(q *Queue) { q.LeaseTTL = Duration(time.Millisecond) }), "queue.lease_ttl: must be between 1s and 5m, not 1ms"},
 		{"traces", telemetry(func(v *Telemetry) { v.Traces = "some" }), "telemetry.traces: must be all, interesting or env"},
 		{"share", telemetry(func(v *Telemetry) { v.InterestingShare = 1.5 }), "telemetry.interesting_share: must be between 0 and 1"},
@@ -105,7 +105,7 @@ func TestSections_ZeroIsResolved(t *testing.T) {
 	if !embedded.Embedded() || external.Embedded() {
 		t.Error("an empty URL is the embedded server")
 	}
-	if got := []int{embedded.ReplicaCount(), external.ReplicaCount(), NATS{URL: "x", Replicas: 5}.ReplicaCount()}; !reflect.DeepEqual(got, []int{1, 3, 5}) {
+	if got := []int{embedded.ReplicaCount(), external.ReplicaCount(), NATS{URL: "x", Replicas: 5}.ReplicaCount()}; !reflect.DeepEqual(got, []int{1, 0, 5}) {
 		t.Errorf("replicas %v", got)
 	}
 	if got := []int{Queue{}.PartitionCount(true), Queue{}.PartitionCount(false), Queue{Partitions: 4}.PartitionCount(true)}; !reflect.DeepEqual(got, []int{1, 16, 4}) {

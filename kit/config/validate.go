@@ -117,7 +117,7 @@ func (n *NATS) Validate() error {
 // Validate checks the section queue.
 func (q *Queue) Validate() error {
 	var f Faults
-	f.Check(q.Partitions >= 0 && q.Partitions <= 1024, "queue.partitions", "must be between 0 and 1024, not %d", q.Partitions)
+	f.Check(q.Partitions >= 0 && q.Partitions <= 256, "queue.partitions", "must be between 0 and 256, not %d", q.Partitions)
 	f.Between("queue.lease_ttl", q.LeaseTTL, time.Second, 5*time.Minute)
 	return f.Err()
 }
