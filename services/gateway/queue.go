@@ -53,8 +53,11 @@ func (g *Gateway) openQueue(ctx context.Context) (*queue, error) {
 		if err == nil {
 			return q, q.build()
 		}
-		if _, other := errors.AsType[*bus.MismatchError](err); other || ctx.Err() != nil {
-			return nil, errors.Join(err, ctx.Err())
+		if ctx.Err() != nil {
+			return nil, nil //nolint:nilnil // stopped before it began
+		}
+		if _, other := errors.AsType[*bus.MismatchError](err); other {
+			return nil, err
 		}
 		if !told {
 			g.env.Log.LogAttrs(ctx, slog.LevelWarn, "waiting for the queue", slog.String("error", err.Error()))

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/postrider/postrider/kit/rpc"
+	"github.com/postrider/postrider/kit/runner"
 	gatewayv1 "github.com/postrider/postrider/proto/postrider/gateway/v1"
 	"github.com/postrider/postrider/testkit/bustest"
 )
@@ -386,4 +387,15 @@ func TestListAndWatchOverTheWire(t *testing.T) {
 	}()
 	h.stop()
 	<-drained
+}
+
+func TestGatewayStopsWhileItWaitsForTheQueue(t *testing.T) {
+	h := start(t)
+	h.stop()
+	h.server.Stop()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if err := runner.Run(ctx, h.process()); err != nil {
+		t.Errorf("stopped while it waits: %v", err)
+	}
 }
