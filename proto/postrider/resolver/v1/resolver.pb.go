@@ -160,12 +160,15 @@ type ResolveRouteRequest struct {
 	// Domain in ASCII or Unicode, or an address literal "[192.0.2.1]" (RFC 5321, section 4.1.3).
 	Domain string `protobuf:"bytes,1,opt,name=domain,proto3" json:"domain,omitempty"`
 	// Host to deliver through instead of the domain's MX (R-52): "[host]:port" for A and AAAA only, "host" for its
-	// MX. Empty means the domain's own route.
+	// MX. Empty means the domain's own route. One that cannot be read is a failure 4.3.5, since it is ours to mend.
 	Smarthost string `protobuf:"bytes,2,opt,name=smarthost,proto3" json:"smarthost,omitempty"`
 	// Ask DNS again even when the cache has an answer.
-	BypassCache   bool `protobuf:"varint,3,opt,name=bypass_cache,json=bypassCache,proto3" json:"bypass_cache,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	BypassCache bool `protobuf:"varint,3,opt,name=bypass_cache,json=bypassCache,proto3" json:"bypass_cache,omitempty"`
+	// Do not hold a host back for its TLS policy (R-42, R-48): for a message that waives it with "TLS-Required: No"
+	// (RFC 8689, section 4.2.2). What would have held it back stands in TlsPolicy.finding.
+	IgnoreTlsPolicy bool `protobuf:"varint,4,opt,name=ignore_tls_policy,json=ignoreTlsPolicy,proto3" json:"ignore_tls_policy,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *ResolveRouteRequest) Reset() {
@@ -215,6 +218,13 @@ func (x *ResolveRouteRequest) GetSmarthost() string {
 func (x *ResolveRouteRequest) GetBypassCache() bool {
 	if x != nil {
 		return x.BypassCache
+	}
+	return false
+}
+
+func (x *ResolveRouteRequest) GetIgnoreTlsPolicy() bool {
+	if x != nil {
+		return x.IgnoreTlsPolicy
 	}
 	return false
 }
@@ -917,11 +927,12 @@ var File_postrider_resolver_v1_resolver_proto protoreflect.FileDescriptor
 
 const file_postrider_resolver_v1_resolver_proto_rawDesc = "" +
 	"\n" +
-	"$postrider/resolver/v1/resolver.proto\x12\x15postrider.resolver.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a postrider/event/v1/attempt.proto\"n\n" +
+	"$postrider/resolver/v1/resolver.proto\x12\x15postrider.resolver.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a postrider/event/v1/attempt.proto\"\x9a\x01\n" +
 	"\x13ResolveRouteRequest\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\tR\x06domain\x12\x1c\n" +
 	"\tsmarthost\x18\x02 \x01(\tR\tsmarthost\x12!\n" +
-	"\fbypass_cache\x18\x03 \x01(\bR\vbypassCache\"\xcc\x02\n" +
+	"\fbypass_cache\x18\x03 \x01(\bR\vbypassCache\x12*\n" +
+	"\x11ignore_tls_policy\x18\x04 \x01(\bR\x0fignoreTlsPolicy\"\xcc\x02\n" +
 	"\x14ResolveRouteResponse\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\tR\x06domain\x121\n" +
 	"\x05hosts\x18\x02 \x03(\v2\x1b.postrider.resolver.v1.HostR\x05hosts\x125\n" +

@@ -35,7 +35,8 @@ const (
 // ResolverService answers which hosts take the mail of a domain. It never connects to an SMTP port.
 type ResolverServiceClient interface {
 	// ResolveRoute returns the ordered hosts of a domain, or a typed verdict why there is no route. A missing
-	// route is an answer, not an error: the status is OK and failure is set. INVALID_ARGUMENT: not a domain.
+	// route is an answer, not an error: the status is OK and failure is set, also for what is no domain name (R-50,
+	// INVALID_ARGUMENT: domain is empty.
 	ResolveRoute(ctx context.Context, in *ResolveRouteRequest, opts ...grpc.CallOption) (*ResolveRouteResponse, error)
 	// CheckServers asks every configured DNS server over UDP, TCP, with EDNS0 and through a truncated answer, and
 	// says for each what happened.
@@ -89,7 +90,8 @@ func (c *resolverServiceClient) FlushCache(ctx context.Context, in *FlushCacheRe
 // ResolverService answers which hosts take the mail of a domain. It never connects to an SMTP port.
 type ResolverServiceServer interface {
 	// ResolveRoute returns the ordered hosts of a domain, or a typed verdict why there is no route. A missing
-	// route is an answer, not an error: the status is OK and failure is set. INVALID_ARGUMENT: not a domain.
+	// route is an answer, not an error: the status is OK and failure is set, also for what is no domain name (R-50,
+	// INVALID_ARGUMENT: domain is empty.
 	ResolveRoute(context.Context, *ResolveRouteRequest) (*ResolveRouteResponse, error)
 	// CheckServers asks every configured DNS server over UDP, TCP, with EDNS0 and through a truncated answer, and
 	// says for each what happened.
