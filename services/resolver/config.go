@@ -40,6 +40,16 @@ type Config struct {
 	Cache Cache `yaml:"cache" help:"What is kept of DNS answers."`
 	// Timeouts bound the steps of a lookup.
 	Timeouts Timeouts `yaml:"timeouts" help:"Times of a lookup."`
+	// MTASTS is about policies of RFC 8461.
+	MTASTS MTASTS `yaml:"mta_sts" help:"Policies of recipient domains (MTA-STS, RFC 8461)."`
+}
+
+// MTASTS is about policies of RFC 8461.
+type MTASTS struct {
+	// FetchTimeout bounds the fetch of a policy.
+	FetchTimeout config.Duration `yaml:"fetch_timeout" help:"Whole fetch of a policy by HTTPS, 1s to 1m30s."`
+	// Port is that of the policy hosts.
+	Port uint16 `yaml:"port" help:"Port of the policy hosts. 443, but for tests."`
 }
 
 // Cache bounds what is kept of DNS answers.
@@ -79,6 +89,7 @@ func Default() Config {
 			TCPConnect: config.Duration(t.TCPConnect), TCPTotal: config.Duration(t.TCPTotal),
 			Lookup: config.Duration(t.Lookup), LookupPerServer: config.Duration(t.LookupPerServer),
 		},
+		MTASTS: MTASTS{FetchTimeout: config.Duration(time.Minute), Port: 443},
 	}
 }
 
@@ -114,6 +125,8 @@ func (c *Config) Validate() error {
 	f.Between("resolver.cache.max_ttl", c.Cache.MaxTTL, dnscache.MinTTL, dnscache.MaxTTL)
 	f.Between("resolver.cache.failure_ttl", c.Cache.FailureTTL, time.Second, 5*time.Minute)
 	c.Timeouts.validate(&f)
+	f.Between("resolver.mta_sts.fetch_timeout", c.MTASTS.FetchTimeout, time.Second, 90*time.Second)
+	f.Check(c.MTASTS.Port > 0, "resolver.mta_sts.port", "must be between 1 and 65535, not 0")
 	return f.Err()
 }
 

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"sync"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/grpc"
 
 	"github.com/postrider/postrider/kit/mailaddr"
@@ -16,8 +18,10 @@ import (
 	resolverv1 "github.com/postrider/postrider/proto/postrider/resolver/v1"
 	"github.com/postrider/postrider/services/resolver/internal/dnscache"
 	"github.com/postrider/postrider/services/resolver/internal/dnsexchange"
+	"github.com/postrider/postrider/services/resolver/internal/dnsquery"
 	"github.com/postrider/postrider/services/resolver/internal/dnstransport"
 	"github.com/postrider/postrider/services/resolver/internal/inflight"
+	"github.com/postrider/postrider/services/resolver/internal/mtasts"
 	"github.com/postrider/postrider/services/resolver/internal/ownhost"
 	"github.com/postrider/postrider/services/resolver/internal/route"
 	"github.com/postrider/postrider/services/resolver/internal/serverhealth"
@@ -40,6 +44,8 @@ type service struct {
 	cache    *dnscache.Cache
 	exchange *dnsexchange.Exchange
 	health   *serverhealth.Health
+	policies *mtasts.Finder
+	sharing  *mtasts.Sharing // nil without NATS
 	monitor  *monitor
 	meters   *meters
 }
@@ -71,13 +77,35 @@ func New(ctx context.Context, cfg Config, env runner.Env) (runner.Service, error
 	if err != nil {
 		return nil, err
 	}
+	dns := s.cache.Over(inflight.New(s.cache.Keep(s.exchange)))
+	guard := specialaddr.Guard{Allow: cfg.AllowSpecialAddresses}
+	if err := s.openPolicies(&cfg, env, dns, guard); err != nil {
+		return nil, err
+	}
 	s.router = route.New(route.Options{
-		DNS: s.cache.Over(inflight.New(s.cache.Keep(s.exchange))), TLS: tlspolicy.Opportunistic{}, Own: own,
-		Guard: specialaddr.Guard{Allow: cfg.AllowSpecialAddresses}, Port: cfg.port(), Entries: cfg.Cache.Entries,
+		DNS: dns, TLS: tlspolicy.NewPublished(dns, s.policies), Own: own,
+		Guard: guard, Port: cfg.port(), Entries: cfg.Cache.Entries,
 	})
 	s.monitor = newMonitor(&cfg, servers, s.health, s.meters)
 	env.Log.LogAttrs(ctx, slog.LevelInfo, "DNS servers", slog.Any("servers", servers), slog.String("transport", cfg.Transport))
 	return s, nil
+}
+
+// openPolicies builds what finds MTA-STS policies and shares them with other replicas when there is NATS.
+func (s *service) openPolicies(cfg *Config, env runner.Env, dns dnsquery.Querier, guard specialaddr.Guard) error {
+	memory := mtasts.NewMemory(cfg.Cache.Entries)
+	fetcher := &mtasts.Fetcher{DNS: dns, Guard: guard, Timeout: cfg.MTASTS.FetchTimeout.Std(), Port: cfg.MTASTS.Port}
+	options := mtasts.Options{DNS: dns, Fetch: fetcher.Fetch, Memory: memory}
+	if env.NATS != nil {
+		js, err := jetstream.New(env.NATS)
+		if err != nil {
+			return fmt.Errorf("JetStream: %w", err)
+		}
+		s.sharing = mtasts.NewSharing(js, memory, env.Log)
+		options.Share = s.sharing.Share
+	}
+	s.policies = mtasts.New(options)
+	return nil
 }
 
 // Register adds the gRPC service (runner.Service).
@@ -88,11 +116,18 @@ func (s *service) Rights() map[string]rpc.Right {
 	return map[string]rpc.Right{resolverv1.ResolverService_ResolveRoute_FullMethodName: rpc.RightAny}
 }
 
-// Run checks the DNS servers from time to time until ctx ends (runner.Service).
+// Run checks the DNS servers from time to time and shares policies until ctx ends (runner.Service).
 func (s *service) Run(ctx context.Context, ready func()) error {
 	defer s.exchange.Close()
-	ready()
-	s.monitor.run(ctx)
+	defer s.policies.Close()
+	var wg sync.WaitGroup
+	if s.sharing != nil {
+		wg.Go(func() { s.sharing.Run(ctx, ready) })
+	} else {
+		ready()
+	}
+	wg.Go(func() { s.monitor.run(ctx) })
+	wg.Wait()
 	return nil
 }
 

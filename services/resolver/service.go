@@ -35,7 +35,9 @@ func (s *service) ResolveRoute(ctx context.Context, in *resolverv1.ResolveRouteR
 			Fields: []rpc.Field{{Field: "domain", Description: "is empty"}},
 		}
 	}
-	out, err := s.router.Resolve(ctx, route.Request{Domain: in.GetDomain(), Smarthost: in.GetSmarthost(), Fresh: in.GetBypassCache()})
+	out, err := s.router.Resolve(ctx, route.Request{
+		Domain: in.GetDomain(), Smarthost: in.GetSmarthost(), Fresh: in.GetBypassCache(), AnyTLS: in.GetIgnoreTlsPolicy(),
+	})
 	if fault, ok := errors.AsType[*route.SmarthostError](err); ok {
 		out = badSmarthost(in.GetDomain(), fault)
 	} else if err != nil {

@@ -37,7 +37,7 @@ type Answer struct {
 // Texts are the records as a person reads them, "10 mx.example." or an address, at most 20, for spans and logs.
 func (a *Answer) Texts() []string {
 	const most = 20
-	var texts []string
+	texts := make([]string, 0, min(most, len(a.MX))+min(most, len(a.Addrs)))
 	for _, mx := range a.MX[:min(most, len(a.MX))] {
 		texts = append(texts, fmt.Sprintf("%d %s.", mx.Preference, mx.Host))
 	}

@@ -108,7 +108,7 @@ func (s *surveyed) verdict(implicit bool, d destination) *smtpreply.Error {
 
 // addHosts adds the hosts and their policies.
 func (r *Router) addHosts(ctx context.Context, out *draft, s surveyed, ex mxlookup.Exchanges, d destination, fresh bool) error {
-	request := tlspolicy.Request{Domain: d.policyDomain(), MXSecure: ex.Secure, Fresh: fresh}
+	request := tlspolicy.Request{Domain: d.policyDomain(), Canonical: ex.Canonical, MXSecure: ex.Secure, Fresh: fresh}
 	for i := range s.hosts {
 		h := &s.hosts[i]
 		out.warnings = append(out.warnings, h.found.Warnings(h.Host, !ex.Implicit && !d.direct)...)
@@ -124,22 +124,21 @@ func (r *Router) addHosts(ctx context.Context, out *draft, s surveyed, ex mxlook
 	}
 	out.life.Join(policies.Life)
 	out.warnings = append(out.warnings, policies.Warnings...)
-	var blocked *smtpreply.Error
 	usable := 0
 	for i := range s.hosts {
 		h := &s.hosts[i]
 		entry := hop{name: h.Host, preference: h.Preference, port: d.port}
 		switch {
 		case h.usable():
-			entry.addrs = texts(h.addrs)
-			entry.tls = policies.Policies[0].TLS
-			if failure := policies.Policies[0].Failure; failure != nil {
-				blocked = failure
-				entry.failure, entry.addrs = failure.Proto(), nil
+			policy := policies.Policies[0]
+			policies.Policies = policies.Policies[1:]
+			entry.addrs, entry.tls = texts(h.addrs), policy.TLS
+			if policy.Failure != nil {
+				entry.failure = policy.Failure.Proto()
+				out.forbidden = entry.failure
 			} else {
 				usable++
 			}
-			policies.Policies = policies.Policies[1:]
 		case h.failure != nil:
 			entry.failure = h.failure.Proto()
 		default:
@@ -148,11 +147,10 @@ func (r *Router) addHosts(ctx context.Context, out *draft, s surveyed, ex mxlook
 		}
 		out.hops = append(out.hops, entry)
 	}
-	out.shared = out.sharesAddresses()
-	if usable == 0 {
-		out.hops = nil
-		out.fail(blocked, d)
+	if usable > 0 {
+		out.forbidden = nil
 	}
+	out.shared = out.sharesAddresses()
 	return nil
 }
 

@@ -21,6 +21,8 @@ type Request struct {
 	Smarthost string
 	// Fresh asks DNS again for what is cached.
 	Fresh bool
+	// AnyTLS takes hosts that a TLS policy forbids (RFC 8689, section 4.2.2).
+	AnyTLS bool
 }
 
 // SmarthostError is a smarthost that is none: a fault of the configuration, not of the mail.

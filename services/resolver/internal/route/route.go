@@ -29,6 +29,7 @@ type rest struct {
 	canonical string
 	warnings  []string
 	failure   *eventv1.Failure
+	forbidden *eventv1.Failure // all usable hops are forbidden by their TLS policy
 }
 
 // draft is a route that is being put together.
@@ -41,7 +42,7 @@ type draft struct {
 // finish is the finished form.
 func (o *draft) finish() *route {
 	done := o.route
-	if o.canonical != "" || len(o.warnings) > 0 || o.failure != nil {
+	if o.canonical != "" || len(o.warnings) > 0 || o.failure != nil || o.forbidden != nil {
 		rare := o.rest
 		done.rare = &rare
 	}
@@ -49,7 +50,7 @@ func (o *draft) finish() *route {
 	return &done
 }
 
-// hop is one host of a route.
+// hop is one host of a route. With addresses and a failure it is its TLS policy that forbids it.
 type hop struct {
 	name       string
 	preference uint16
@@ -57,6 +58,22 @@ type hop struct {
 	addrs      []string
 	tls        *resolverv1.TlsPolicy
 	failure    *eventv1.Failure
+}
+
+// fill puts the host into an answer.
+func (h *hop) fill(out *resolverv1.Host, anyTLS bool) {
+	out.Name, out.Preference, out.Port = h.name, uint32(h.preference), uint32(h.port)
+	out.Addresses, out.Tls, out.Failure = h.addrs, h.tls, h.failure
+	switch {
+	case h.failure == nil || len(h.addrs) == 0:
+	case anyTLS:
+		out.Failure = nil
+		out.Tls = &resolverv1.TlsPolicy{
+			Kind: resolverv1.TlsPolicyKind_TLS_POLICY_KIND_OPPORTUNISTIC, Origin: h.tls.GetOrigin(), Finding: h.failure.GetDetail(),
+		}
+	default:
+		out.Addresses = nil
+	}
 }
 
 // sharesAddresses reports an address that is reached through more than one name.
@@ -80,27 +97,28 @@ type reply struct {
 }
 
 // draw makes the answer for one call: hosts of equal preference in random order (RFC 5321, section 5.1; R-02), each
-// address once. intn draws from 0 to n-1. Address lists, policies and failures are shared with other calls.
-func (o *route) draw(domain string, intn func(int) int, age time.Duration) *resolverv1.ResolveRouteResponse {
+// address once. anyTLS takes hosts their TLS policy forbids. intn draws from 0 to n-1. Address lists, policies and failures are shared with other calls.
+func (o *route) draw(domain string, anyTLS bool, intn func(int) int, age time.Duration) *resolverv1.ResolveRouteResponse {
 	r := &reply{}
 	out := &r.response
 	out.Domain, out.Site, out.ImplicitMx = domain, o.site, o.implicit
 	if o.rare != nil {
 		out.CanonicalDomain, out.Failure, out.Warnings = o.rare.canonical, o.rare.failure, o.rare.warnings
+		if o.rare.forbidden != nil && !anyTLS {
+			out.Failure = o.rare.forbidden
+		}
 	}
 	if age > 0 {
 		r.age.Seconds, r.age.Nanos = int64(age/time.Second), int32(age%time.Second)
 	}
 	out.CacheAge = &r.age
-	if len(o.hops) == 0 {
+	if len(o.hops) == 0 || out.Failure != nil {
 		return out
 	}
 	hosts := make([]resolverv1.Host, len(o.hops))
 	out.Hosts = make([]*resolverv1.Host, len(o.hops))
 	for i := range o.hops {
-		h := &o.hops[i]
-		hosts[i].Name, hosts[i].Preference, hosts[i].Port = h.name, uint32(h.preference), uint32(h.port)
-		hosts[i].Addresses, hosts[i].Tls, hosts[i].Failure = h.addrs, h.tls, h.failure
+		o.hops[i].fill(&hosts[i], anyTLS)
 		out.Hosts[i] = &hosts[i]
 	}
 	shuffleLevels(out.Hosts, func(i int) uint32 { return out.Hosts[i].Preference }, intn)

@@ -63,7 +63,7 @@ func (r *Router) Resolve(ctx context.Context, q Request) (*resolverv1.ResolveRou
 	}
 	if failure != nil {
 		wrong := draft{rest: rest{failure: failure.Proto()}}
-		return wrong.finish().draw(d.domain, r.o.IntN, 0), nil
+		return wrong.finish().draw(d.domain, false, r.o.IntN, 0), nil
 	}
 	began := r.o.Now()
 	key := d.domain
@@ -72,7 +72,7 @@ func (r *Router) Resolve(ctx context.Context, q Request) (*resolverv1.ResolveRou
 	}
 	if !q.Fresh {
 		if cached, ok := r.routes.Get(key); ok && began.Before(cached.expires) {
-			return r.answer(cached, d, began), nil
+			return r.answer(cached, d, q.AnyTLS, began), nil
 		}
 	}
 	built, err := r.build(ctx, d, q.Fresh)
@@ -83,16 +83,16 @@ func (r *Router) Resolve(ctx context.Context, q Request) (*resolverv1.ResolveRou
 	if built.life.Holds(began) {
 		r.routes.Put(key, finished)
 	}
-	return r.answer(finished, d, began), nil
+	return r.answer(finished, d, q.AnyTLS, began), nil
 }
 
 // answer is the route for one call. What was asked within the call itself has no age.
-func (r *Router) answer(o *route, d destination, began time.Time) *resolverv1.ResolveRouteResponse {
+func (r *Router) answer(o *route, d destination, anyTLS bool, began time.Time) *resolverv1.ResolveRouteResponse {
 	var age time.Duration
 	if !o.expires.IsZero() {
 		age = max(began.Sub(o.expires)+o.asked, 0)
 	}
-	return o.draw(d.domain, r.o.IntN, age)
+	return o.draw(d.domain, anyTLS, r.o.IntN, age)
 }
 
 // shuffle draws an order of targets of equal preference.

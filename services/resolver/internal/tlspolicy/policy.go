@@ -16,6 +16,8 @@ type Request struct {
 	// Domain is the recipient domain as written, in A-label form: MTA-STS is looked up by it, never by the target of an
 	// alias. Empty means that MTA-STS does not apply.
 	Domain string
+	// Canonical is the end of the domain's alias chain; "" when it is no alias.
+	Canonical string
 	// MXSecure says that the MX set was validated.
 	MXSecure bool
 	// Hosts are the hosts that have addresses.
@@ -63,10 +65,7 @@ type Opportunistic struct{}
 
 // Policies implements Source.
 func (Opportunistic) Policies(_ context.Context, r Request) (Result, error) {
-	policy := &resolverv1.TlsPolicy{Kind: resolverv1.TlsPolicyKind_TLS_POLICY_KIND_OPPORTUNISTIC}
-	all := make([]Policy, len(r.Hosts))
-	for i := range all {
-		all[i].TLS = policy
-	}
-	return Result{Policies: all}, nil
+	out := Result{Policies: make([]Policy, len(r.Hosts))}
+	out.fill(opportunistic())
+	return out, nil
 }
