@@ -410,9 +410,9 @@ func (m *model) check() {
 }
 
 func TestQ08_Q09_NothingIsLostOrSentTwiceUnmarked(t *testing.T) {
-	seeds := uint64(400)
+	seeds := uint64(200)
 	if testing.Short() {
-		seeds = 50
+		seeds = 30
 	}
 	twice := 0
 	for seed := range seeds {

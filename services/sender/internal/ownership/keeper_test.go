@@ -25,9 +25,9 @@ const patience = 20 * time.Second
 type fake struct {
 	partition int
 	failed    chan struct{}
-	refuse    bool // to resume
 
 	mu      sync.Mutex
+	refuse  bool // to resume
 	stopped bool
 	resumed int
 }
@@ -43,6 +43,12 @@ func (f *fake) Resume(context.Context, *bus.Lease) error {
 		return errors.New("taken over")
 	}
 	return nil
+}
+
+func (f *fake) setRefuse(refuse bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.refuse = refuse
 }
 
 func (f *fake) Stop(context.Context, time.Duration) bool {
@@ -68,7 +74,6 @@ type party struct {
 
 	mu      sync.Mutex
 	started []*fake
-	refuse  bool
 	fail    error // of the next start
 }
 
@@ -113,7 +118,7 @@ func (p *party) start(_ context.Context, partition int, _ *bus.Lease) (*fake, er
 		p.fail = nil
 		return nil, err
 	}
-	f := &fake{partition: partition, failed: make(chan struct{}), refuse: p.refuse}
+	f := &fake{partition: partition, failed: make(chan struct{})}
 	p.started = append(p.started, f)
 	return f, nil
 }
@@ -222,8 +227,9 @@ func TestALeaseThatRanOutIsTakenUpAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			srv := bustest.Start(t)
 			a := join(t, srv, "a", 1)
-			a.refuse = refuse
 			a.awaitReady()
+			first := a.starts()[0]
+			first.setRefuse(refuse)
 			// The lease's key is gone: its time ran out while the server was away.
 			owners, err := srv.JetStream().KeyValue(context.Background(), bus.BucketOwners)
 			if err != nil {
@@ -232,7 +238,6 @@ func TestALeaseThatRanOutIsTakenUpAgain(t *testing.T) {
 			if err := owners.Purge(context.Background(), "lease.0"); err != nil {
 				t.Fatal(err)
 			}
-			first := a.starts()[0]
 			eventually(t, "resumed", func() bool { _, resumed := first.state(); return resumed == 1 })
 			if !refuse {
 				if stopped, _ := first.state(); stopped || len(a.keeper.Owned()) != 1 {
