@@ -31,6 +31,7 @@ type commands struct {
 	Send    sendCommand    `cmd:"" help:"Submit a message file; prints the message id."`
 	Status  statusCommand  `cmd:"" help:"Show where a message and each of its recipients stand."`
 	Route   routeCommand   `cmd:"" help:"Show the mail hosts of a domain, or why there are none."`
+	DNS     dnsCommands    `cmd:"" name:"dns" help:"DNS servers."`
 	Config  configCommands `cmd:"" help:"Configuration."`
 	Health  healthCommand  `cmd:"" help:"Ask a running server whether it is serving."`
 	Version versionCommand `cmd:"" help:"Print the version."`
