@@ -36,7 +36,7 @@ func (a *attempt) policy(host *resolverv1.Host) (smtpclient.TLSPolicy, *smtprepl
 			}
 		}
 		p := a.published(host)
-		p.Word = wordRequireTLS
+		p.Word, p.ForMessage = wordRequireTLS, true
 		return p, nil
 	}
 	if a.mail.TLSOptional {

@@ -138,6 +138,43 @@ func TestS41_RequireTLSWithoutPolicyConnectsNowhere(t *testing.T) {
 	})
 }
 
+// A host that gives its whole EHLO reply and no STARTTLS in it can never take the message; one that could not be asked
+// might.
+func TestS41_RequireTLSWithoutSTARTTLS(t *testing.T) {
+	ca := smtptest.NewCA(t)
+	for name, c := range map[string]struct {
+		second  any
+		want    string
+		leftFor string
+	}{
+		"no host offers it":   {offers("PIPELINING"), "bounce 5.7.10", "bounce"},
+		"one was not reached": {refused, "defer 4.7.10", "defer"},
+		"one gave no EHLO reply": {func(s *smtptest.Conn) {
+			s.Send("220 mx\r\n")
+			s.Expect("EHLO")
+		}, "defer 4.7.10", "defer"},
+		"one lacks the keyword": {func(s *smtptest.Conn) {
+			s.Greet("mx", "STARTTLS")
+			s.Expect("STARTTLS")
+			s.Send("220 go\r\n")
+			s.StartTLS(ca.ServerConfig("mx2"))
+			s.Hello("mx")
+			s.Quit()
+		}, "bounce 5.7.30", "bounce"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			walking(t, network{"192.0.2.1": offers("REQUIRETLS"), "192.0.2.2": c.second}, twoHosts, func(w *walk) {
+				w.walker.Roots = ca.Pool()
+				for _, host := range w.route.Hosts {
+					host.Tls = &resolverv1.TlsPolicy{Kind: mtaSTS}
+				}
+				w.mail.Message.RequireTLS = true
+				w.want(w.deliver(), c.want, "mx1 192.0.2.1 next_host", "mx2 192.0.2.2 "+c.leftFor)
+			})
+		})
+	}
+}
+
 func TestS42_WaivedPolicyIsRecorded(t *testing.T) {
 	walking(t, network{"192.0.2.1": takes}, twoHosts, func(w *walk) {
 		w.mail.TLSOptional = true

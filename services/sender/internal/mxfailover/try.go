@@ -78,7 +78,9 @@ func (a *attempt) talk(ctx context.Context, i int, recipients []int, record *eve
 	}()
 	a.budget.spend(c.host, fail, conn.Greeted())
 	if fail != nil {
-		a.leaveAll(recipients, verdict.Left{Host: c.host, Failure: fail})
+		// A host that has answered EHLO without STARTTLS has told all that a message with REQUIRETLS asks (S-41).
+		known := fail.Reason == smtpreply.ReasonRequireTLSPolicy
+		a.leaveAll(recipients, verdict.Left{Host: c.host, Known: known, Failure: fail})
 		return fail
 	}
 	if fail = a.openBody(); fail != nil {

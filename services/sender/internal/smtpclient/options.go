@@ -59,6 +59,9 @@ type TLSPolicy struct {
 	Mode TLSMode
 	// Word is the policy as it is recorded: none, opportunistic, require, verify, mta-sts, dane, requiretls.
 	Word string
+	// ForMessage says that the message itself demands TLS (RFC 8689), so that a host without STARTTLS lacks what the
+	// message needs.
+	ForMessage bool
 	// ServerName is sent as SNI; empty: none.
 	ServerName string
 	// Names are the names of which the certificate must carry one, for TLSVerify and for usage 2 of TLSDane.

@@ -26,10 +26,7 @@ func (c *Conn) secure(ctx context.Context) *smtpreply.Error {
 		return nil
 	case c.ext.StartTLS:
 	case p.required():
-		return &smtpreply.Error{
-			Stage: smtpreply.StageStartTLS, Reason: smtpreply.ReasonTLSNotOffered,
-			Detail: "the policy " + p.Word + " needs TLS and the host does not offer STARTTLS",
-		}
+		return p.notOffered()
 	default:
 		c.tls.Finding = "STARTTLS not offered"
 		return nil
@@ -42,6 +39,20 @@ func (c *Conn) secure(ctx context.Context) *smtpreply.Error {
 		return fail
 	}
 	return c.hello(ctx)
+}
+
+// notOffered is the failure with a host that does not offer STARTTLS where it must.
+func (p *TLSPolicy) notOffered() *smtpreply.Error {
+	if p.ForMessage {
+		return &smtpreply.Error{
+			Stage: smtpreply.StageStartTLS, Reason: smtpreply.ReasonRequireTLSPolicy,
+			Detail: "the message demands REQUIRETLS and the host does not offer STARTTLS",
+		}
+	}
+	return &smtpreply.Error{
+		Stage: smtpreply.StageStartTLS, Reason: smtpreply.ReasonTLSNotOffered,
+		Detail: "the policy " + p.Word + " needs TLS and the host does not offer STARTTLS",
+	}
 }
 
 // startTLS says STARTTLS and makes the handshake. secured is false without failure when the session goes on in clear.
