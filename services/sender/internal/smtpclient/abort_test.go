@@ -174,27 +174,77 @@ func TestS57_ReplyTogetherWith354(t *testing.T) {
 	}
 }
 
-// A 2yz that comes before the host has taken the dot is none for the dot, also when only the dot is left to write.
+// A 2yz that comes before the host has taken the dot is none for the dot, also when only the dot is left to write, and
+// when the host takes it later.
 func TestS58_EarlySuccessIsNone(t *testing.T) {
-	for name, taken := range map[string]int{"nothing read": 0, "all but the dot read": len(body)} {
+	for name, c := range map[string]struct {
+		taken int
+		later bool
+	}{
+		"nothing read": {0, false}, "all but the dot read": {len(body), false},
+		"nothing read, the rest a moment later": {0, true}, "all but the dot read, the dot a moment later": {len(body), true},
+		"the dot without its CRLF read": {len(body) + 1, true},
+	} {
 		t.Run(name, func(t *testing.T) {
 			piped(t, func(t *testing.T, o Options) {
 				conn := mustDial(t, o)
 				took := elapsed(func() { wantCodes(t, conn.Send(t.Context(), newMessage(body, "a@example.test")), "250") })
-				if took > lastWords {
+				if took > 0 {
 					t.Errorf("took %s", took)
 				}
 			}, func(s *smtptest.Conn) {
 				s.Greet(mxName)
 				s.Envelope()
-				if _, err := io.ReadFull(s.NetConn(), make([]byte, taken)); err != nil {
+				if _, err := io.ReadFull(s.NetConn(), make([]byte, c.taken)); err != nil {
 					s.Fail("%v", err)
 				}
 				s.Send("250 2.0.0 queued\r\n")
+				time.Sleep(lastWords / 2)
+				if c.later {
+					s.Silent()
+				}
 				time.Sleep(time.Hour)
 			})
 		})
 	}
+}
+
+// The same where content and dot go out in one write that the host's window holds up.
+func TestS58_EarlySuccessIsNoneForASmallMessage(t *testing.T) {
+	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
+		var err error
+		return errors.Join(raw.Control(func(fd uintptr) { err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 1) }), err)
+	}}
+	listener, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	small := big[:15_000]
+	server := smtptest.ServeOn(t, listener, func(s *smtptest.Conn) {
+		s.Greet(mxName)
+		s.Envelope()
+		s.Send("250 2.0.0 queued\r\n")
+		time.Sleep(100 * time.Millisecond) // the client sees it long before; it is wrong at any time
+		if end := s.Silent(); bytes.HasSuffix(end.Rest, []byte("\r\n.\r\n")) {
+			s.Fail("the dot was sent")
+		}
+	})
+	o := newOptions(t)
+	o.Address = server.Addr()
+	o.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, address)
+		if err == nil {
+			err = conn.(*net.TCPConn).SetWriteBuffer(1)
+		}
+		return conn, err
+	}
+	r := mustDial(t, o).Send(t.Context(), newMessage(small, "a@example.test"))
+	wantCodes(t, r, "250")
+	check(t, r.Recipients[0].Failure, smtpreply.StageContent, smtpreply.ReasonProtocol, "4.5.0")
+	if r.ContentWritten >= int64(len(small)) {
+		t.Errorf("%d octets were written", r.ContentWritten)
+	}
+	server.Wait(1, 10*time.Second)
 }
 
 // A reply that comes up to a second behind the failed write counts more than the failure.

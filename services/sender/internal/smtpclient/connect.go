@@ -28,7 +28,7 @@ func (c *Conn) connect(ctx context.Context) *smtpreply.Error {
 	span.end(0, nil, attribute.String("network.local.address", conn.LocalAddr().String()))
 	c.wire = &wire{Conn: conn}
 	c.out = bufio.NewWriterSize(c.wire, outBuffer)
-	c.box = newMailbox(c.wire.interrupt, c.wire.hurry)
+	c.box = newMailbox(c.wire.interrupt, c.wire.withdraw)
 	c.box.expect(1) // the greeting
 	c.in = startReader(conn, c.box)
 	if c.o.Open != nil {

@@ -36,30 +36,38 @@ func (t *transaction) content(ctx context.Context) *smtpreply.Error {
 	if fail := t.sendBody(ctx); fail != nil {
 		return fail
 	}
-	// A small message goes out with its dot in one write: the kernel takes it whole, as nothing else is under way. In all
-	// other cases the dot goes alone, so that a reply that comes while the content is held up is not taken for the
-	// answer to the dot (S-58).
+	if err := t.finalDot(before); err != nil {
+		return t.abort(ctx, err)
+	}
+	t.dataSpan.end(354, nil, attribute.Int64("smtp.data.bytes", c.Written()-before))
+	return t.dot(ctx)
+}
+
+// finalDot writes the final dot. What comes before all of it is written is no answer to it (S-58). before is what was
+// written before the content.
+//
+// A small message goes out with its dot in one write, as nothing else is under way. In all other cases the dot goes
+// alone, so that a reply that comes while the content is held up is not taken for the answer to the dot.
+func (t *transaction) finalDot(before int64) error {
+	c := t.c
 	_, tcp := c.wire.Conn.(*net.TCPConn)
 	if whole := tcp && c.Written() == before; !whole {
 		if err := c.out.Flush(); err != nil {
-			return t.abort(ctx, err)
-		}
-		if c.wire.inputWaiting() {
-			return t.abort(ctx, errInterrupted)
+			return err
 		}
 	}
-	if !c.box.expectDot() {
-		return t.abort(ctx, errInterrupted)
+	if !c.box.expectDot() || c.wire.inputWaiting() {
+		return errInterrupted
 	}
 	if _, err := c.out.WriteString(".\r\n"); err != nil {
-		return t.abort(ctx, err)
+		return err
 	}
 	if err := c.out.Flush(); err != nil {
-		return t.abort(ctx, err)
+		return err
 	}
 	c.box.dotSent()
-	t.dataSpan.end(354, nil, attribute.Int64("smtp.data.bytes", c.Written()-before))
-	return t.dot(ctx)
+	c.wire.answered.Store(false)
+	return nil
 }
 
 // sendBody writes the content, dot-stuffed and with its final CRLF, into the buffer and on to the wire.

@@ -9,7 +9,7 @@ import "sync"
 type mailbox struct {
 	wake      chan struct{} // holds at most one token: something has changed
 	interrupt func()        // ends a write that blocks; called with mu held, must not block
-	hurry     func()        // leaves a write that blocks one second; likewise
+	withdraw  func()        // ends the write of the final dot; likewise
 
 	mu       sync.Mutex
 	replies  []rawReply // complete and awaited; those before taken are gone
@@ -19,12 +19,12 @@ type mailbox struct {
 	partial  bool     // part of such a reply has come
 	fault    error    // why reading ended
 	sending  bool     // content is on its way: any input interrupts it (S-57, S-59)
-	ending   bool     // the dot is on its way: it has a second left once a reply is there
+	ending   bool     // the dot is on its way: a reply ends its write
 	handOver bool     // the reader stops behind a 220 to STARTTLS
 }
 
-func newMailbox(interrupt, hurry func()) *mailbox {
-	return &mailbox{wake: make(chan struct{}, 1), interrupt: interrupt, hurry: hurry}
+func newMailbox(interrupt, withdraw func()) *mailbox {
+	return &mailbox{wake: make(chan struct{}, 1), interrupt: interrupt, withdraw: withdraw}
 }
 
 // put takes the replies that came together. partial says that input lies behind them that is no complete reply yet.
@@ -51,7 +51,7 @@ func (m *mailbox) put(batch []rawReply, partial bool) (goOn bool) {
 	case m.sending && m.surplus.code != 0:
 		m.interrupt()
 	case m.ending && len(batch) > 0:
-		m.hurry()
+		m.withdraw()
 	}
 	m.signal()
 	return goOn
@@ -91,8 +91,8 @@ func (m *mailbox) announce(n int) bool {
 	return true
 }
 
-// expectDot is expect for the final dot. Until dotSent a reply that comes leaves the write one second: a dot that the
-// host does not take by then is not what it answered.
+// expectDot is expect for the final dot. Until dotSent a reply that comes ends the write, so that it is not taken for
+// the answer to a dot that was not written when it came (S-58).
 func (m *mailbox) expectDot() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()

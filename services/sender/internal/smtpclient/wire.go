@@ -29,6 +29,7 @@ type wire struct {
 
 	written     atomic.Int64
 	interrupted atomic.Bool
+	answered    atomic.Bool // a reply came while the final dot is on its way
 
 	mu       sync.Mutex
 	progress time.Duration // 0: only overall counts
@@ -48,16 +49,14 @@ func (w *wire) interrupt() {
 	_ = w.SetWriteDeadline(time.Unix(1, 0))
 }
 
-// hurry leaves a write that blocks, and all later ones up to the next limit, one second.
-func (w *wire) hurry() {
-	end := time.Now().Add(lastWords)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.overall.IsZero() || end.Before(w.overall) {
-		w.overall = end
-		_ = w.SetWriteDeadline(end)
-	}
+// withdraw ends the write of the final dot if it is not complete (S-58).
+func (w *wire) withdraw() {
+	w.answered.Store(true)
+	_ = w.SetWriteDeadline(time.Unix(1, 0))
 }
+
+// stopped reports that a write has to end.
+func (w *wire) stopped() bool { return w.interrupted.Load() || w.answered.Load() }
 
 // Write writes all of p, or returns why it could not: errInterrupted, errNoProgress, os.ErrDeadlineExceeded for the
 // overall time, or the error of the connection.
@@ -95,8 +94,8 @@ func (w *wire) push(size int64, some func(done int64) (int64, error)) (int, erro
 		if err != nil {
 			return int(done), err
 		}
-		// Looked at after the deadline is set, the flag cannot be missed: interrupt sets it before its own deadline.
-		if w.interrupted.Load() {
+		// Looked at after the deadline is set, the flags cannot be missed: they are set before their own deadline.
+		if w.stopped() {
 			return int(done), errInterrupted
 		}
 		n, err := some(done)
@@ -110,7 +109,7 @@ func (w *wire) push(size int64, some func(done int64) (int64, error)) (int, erro
 			last = now
 		}
 		switch {
-		case w.interrupted.Load():
+		case w.stopped():
 			return int(done), errInterrupted
 		case err == nil, errors.Is(err, os.ErrDeadlineExceeded):
 		default:
