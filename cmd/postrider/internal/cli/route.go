@@ -97,7 +97,7 @@ func writeRoute(w io.Writer, r *resolverv1.ResolveRouteResponse) {
 		}
 		fmt.Fprintf(table, "%d\t%s\t%s\t%s\n", h.GetPreference(), h.GetName(), addresses, tlsWord(h.GetTls()))
 	}
-	table.Flush()
+	_ = table.Flush() // to the terminal
 	for _, warning := range r.GetWarnings() {
 		fmt.Fprintf(w, "warning: %s\n", warning)
 	}

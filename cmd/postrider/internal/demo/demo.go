@@ -66,7 +66,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }() // what is left of a demo does no harm
 
 	fmt.Fprintf(o.Out, "Three mail hosts for reader.example on port %d:\n"+
 		"  mx1 127.0.0.2  accepts the connection and stays silent\n"+
