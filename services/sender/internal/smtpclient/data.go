@@ -25,7 +25,7 @@ func (t *transaction) data(ctx context.Context) *smtpreply.Error {
 // readData judges the reply to DATA: 354 and nothing else asks for the content (S-56).
 func (t *transaction) readData(ctx context.Context) *smtpreply.Error {
 	c := t.c
-	reply, fail := c.await(ctx, smtpreply.StageData, c.o.Timeouts.Data.Std())
+	reply, fail := t.reply(ctx, smtpreply.StageData, c.o.Timeouts.Data.Std())
 	if fail == nil && reply.code != 354 {
 		fail = c.refused(smtpreply.StageData, reply)
 	}

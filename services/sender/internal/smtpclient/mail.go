@@ -72,7 +72,7 @@ func (t *transaction) path(address string) string {
 // worth a second try (S-50).
 func (t *transaction) readMail(ctx context.Context) *smtpreply.Error {
 	c := t.c
-	reply, fail := c.await(ctx, smtpreply.StageMail, c.o.Timeouts.Mail.Std())
+	reply, fail := t.reply(ctx, smtpreply.StageMail, c.o.Timeouts.Mail.Std())
 	if fail == nil && reply.code >= 300 {
 		fail = c.refused(smtpreply.StageMail, reply)
 		badParameter := reply.code == 555 || reply.code == 501 || reply.code == 504

@@ -49,7 +49,7 @@ func (t *transaction) writeRcpt(k int) {
 // readRcpt judges the reply to the k-th RCPT (S-51 to S-54). The failure returned is one of the session.
 func (t *transaction) readRcpt(ctx context.Context, k int) *smtpreply.Error {
 	c := t.c
-	reply, fail := c.await(ctx, smtpreply.StageRcpt, c.o.Timeouts.Rcpt.Std())
+	reply, fail := t.reply(ctx, smtpreply.StageRcpt, c.o.Timeouts.Rcpt.Std())
 	switch {
 	case fail != nil:
 		return fail

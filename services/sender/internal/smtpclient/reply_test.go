@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/postrider/postrider/kit/smtpreply"
+	"github.com/postrider/postrider/testkit/smtptest"
 )
 
 // parseAll feeds input line by line and gives the first reply, the lines used, and the error.
@@ -81,6 +82,52 @@ func TestS28_WhatIsNoReply(t *testing.T) {
 		if r, _, err := parseAll(input, maxReplyLines); err == nil {
 			t.Errorf("%q: taken as %d", input, r.code)
 		}
+	}
+}
+
+// A code nobody has heard of means what its first digit means, and is recorded as x.0.0.
+func TestS29_UnknownCodeByItsFirstDigit(t *testing.T) {
+	for _, c := range []struct {
+		step, reply, want, status string
+	}{
+		{"RCPT", "299 whatever", "taken", ""}, {"RCPT", "499 whatever", "499", "4.0.0"},
+		{"RCPT", "599 whatever", "599", "5.0.0"}, {"RCPT", "577", "577", "5.0.0"},
+		{"MAIL", "289 hm", "taken", ""}, {"MAIL", "488 hm", "488", "4.0.0"}, {"MAIL", "588 hm", "588", "5.0.0"},
+		{"DATA", "477 hm", "477", "4.0.0"}, {"DATA", "577 hm", "577", "5.0.0"},
+		{"dot", "266 done", "taken", ""}, {"dot", "466 hm", "466", "4.0.0"}, {"dot", "566 hm", "566", "5.0.0"},
+	} {
+		t.Run(c.step+" "+c.reply, func(t *testing.T) {
+			piped(t, func(t *testing.T, o Options) {
+				conn := mustDial(t, o)
+				r := conn.Send(t.Context(), newMessage(body, "a@example.test"))
+				wantCodes(t, r, c.want)
+				if fail := r.Recipients[0].Failure; fail != nil {
+					if got := fail.RecordedStatus().String(); got != c.status || fail.Reason != "" {
+						t.Errorf("status %s, reason %q; want %s", got, fail.Reason, c.status)
+					}
+				}
+				conn.Quit()
+			}, func(s *smtptest.Conn) {
+				s.Greet(mxName)
+				for _, step := range []struct{ command, reply string }{
+					{"MAIL", "250 ok"}, {"RCPT", "250 ok"}, {"DATA", "354 go"}, {"dot", "250 ok"},
+				} {
+					if step.command == "dot" {
+						s.ReadData()
+					} else {
+						s.Expect(step.command)
+					}
+					if step.command == c.step {
+						step.reply = c.reply
+					}
+					s.Send(step.reply + "\r\n")
+					if step.reply[0] > '3' {
+						break
+					}
+				}
+				s.Quit()
+			})
+		})
 	}
 }
 

@@ -23,6 +23,8 @@ type delivery struct {
 	addCRLF bool             // the content does not end in CRLF (S-64)
 	utf8    bool             // an address or header is not ASCII
 	bare    bool             // MAIL without its optional parameters (S-50)
+
+	patience patience
 }
 
 // Send hands m to the host, in more than one transaction where its recipients need that (S-54, S-55). The result has an
@@ -32,6 +34,7 @@ type delivery struct {
 // dot is sent unless the whole content was (RFC 5321, section 4.1.1.4).
 func (c *Conn) Send(ctx context.Context, m *Message) *Result {
 	d := &delivery{c: c, m: m, result: &Result{Recipients: make([]RecipientResult, len(m.Recipients)), DSN: c.ext.DSN}}
+	d.patience = newPatience(&c.o.Timeouts)
 	todo := make([]int, len(m.Recipients))
 	for i := range todo {
 		todo[i] = i

@@ -3,6 +3,7 @@
 package smtpclient
 
 import (
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -63,6 +64,76 @@ func TestS03_S04_S05_S06_S09_StepTimes(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A host that answers each RCPT just before its time is over holds the connection for half an hour, not for eight hours.
+func TestS05_AllRepliesOfAnEnvelopeHaveATimeInAll(t *testing.T) {
+	var addresses []string
+	for i := range 100 {
+		addresses = append(addresses, fmt.Sprintf("r%d@example.test", i))
+	}
+	slow := func(s *smtptest.Conn) {
+		for answered := 0; ; answered++ {
+			if answered == 0 || !pipelined(s) {
+				if _, err := s.TryReadLine(); err != nil {
+					return
+				}
+			}
+			time.Sleep(4*time.Minute + 50*time.Second)
+			if s.TrySend("250 ok\r\n") != nil {
+				return
+			}
+		}
+	}
+	for _, extensions := range [][]string{{"PIPELINING"}, nil} {
+		t.Run(strings.Join(extensions, ""), func(t *testing.T) {
+			piped(t, func(t *testing.T, o Options) {
+				conn := mustDial(t, o)
+				var r *Result
+				took := elapsed(func() { r = conn.Send(t.Context(), newMessage(body, addresses...)) })
+				check(t, r.Recipients[99].Failure, smtpreply.StageRcpt, smtpreply.ReasonTimeout, "4.4.2")
+				check(t, r.Recipients[0].Failure, smtpreply.StageRcpt, smtpreply.ReasonTimeout, "4.4.2")
+				if took < 12*time.Minute || took > 30*time.Minute {
+					t.Errorf("given up after %s", took)
+				}
+			}, func(s *smtptest.Conn) {
+				s.Greet(mxName, extensions...)
+				slow(s)
+			})
+		})
+	}
+}
+
+// Many recipients at a host of ordinary slowness are no reason to give it up.
+func TestS05_OrdinarySlownessIsAwaited(t *testing.T) {
+	var addresses []string
+	for i := range 100 {
+		addresses = append(addresses, fmt.Sprintf("r%d@example.test", i))
+	}
+	piped(t, func(t *testing.T, o Options) {
+		conn := mustDial(t, o)
+		r := conn.Send(t.Context(), newMessage(body, addresses...))
+		wantCodes(t, r, strings.TrimSuffix(strings.Repeat("taken ", 100), " "))
+		conn.Quit()
+	}, func(s *smtptest.Conn) {
+		s.Greet(mxName)
+		s.Expect("MAIL")
+		time.Sleep(4 * time.Minute)
+		s.Send("250 ok\r\n")
+		for i := range 100 {
+			s.Expect("RCPT")
+			time.Sleep(9 * time.Second)
+			if i == 50 {
+				time.Sleep(4 * time.Minute)
+			}
+			s.Send("250 ok\r\n")
+		}
+		s.Expect("DATA")
+		s.Send("354 go\r\n")
+		s.ReadData()
+		s.Send("250 ok\r\n")
+		s.Quit()
+	})
 }
 
 func TestS03_TimesOfSTARTTLS(t *testing.T) {

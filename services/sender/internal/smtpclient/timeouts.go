@@ -29,7 +29,7 @@ type Timeouts struct {
 	// Mail is for the reply to MAIL (RFC 5321, section 4.5.3.2.2).
 	Mail config.Duration `yaml:"mail" help:"Reply to MAIL (RFC 5321, section 4.5.3.2.2)."`
 	// Rcpt is for the reply to each RCPT (RFC 5321, section 4.5.3.2.3).
-	Rcpt config.Duration `yaml:"rcpt" help:"Reply to each RCPT (RFC 5321, section 4.5.3.2.3)."`
+	Rcpt config.Duration `yaml:"rcpt" help:"Reply to each RCPT (RFC 5321, section 4.5.3.2.3). The replies to MAIL, all RCPT and DATA together have the times of the three plus 10s each."`
 	// Data is for the reply to DATA (RFC 5321, section 4.5.3.2.4).
 	Data config.Duration `yaml:"data" help:"Reply to DATA (RFC 5321, section 4.5.3.2.4)."`
 	// DataProgress is how long the host may take nothing of the content (RFC 5321, section 4.5.3.2.5).

@@ -111,14 +111,14 @@ func (t *transaction) drain(ctx context.Context, n int) {
 		if c.state == stateBroken {
 			return
 		}
-		if reply, fail := c.await(ctx, smtpreply.StageRcpt, c.o.Timeouts.Rset.Std()); fail == nil && reply.code == 421 {
+		if reply, fail := t.reply(ctx, smtpreply.StageRcpt, c.o.Timeouts.Rset.Std()); fail == nil && reply.code == 421 {
 			c.state = stateBroken
 		}
 	}
 	if c.state == stateBroken {
 		return
 	}
-	reply, fail := c.await(ctx, smtpreply.StageData, c.o.Timeouts.Rset.Std())
+	reply, fail := t.reply(ctx, smtpreply.StageData, c.o.Timeouts.Rset.Std())
 	if fail == nil && reply.code == 354 {
 		reply, fail = c.command(ctx, smtpreply.StageDot, c.o.Timeouts.Rset.Std(), ".\r\n")
 	}
