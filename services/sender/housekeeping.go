@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/kit/bus"
+	"github.com/postrider/postrider/kit/crashpoint"
 )
 
 const (
@@ -39,7 +40,9 @@ func (q *queue) keepHouse(ctx context.Context) {
 		if purger == nil {
 			purger = bus.NewPurger(q.js, q.layout().Partitions)
 		}
+		crashpoint.At("sender.purge.before")
 		err := purger.Purge(ctx, q.stand(ctx))
+		crashpoint.At("sender.purge.after")
 		if err == nil && time.Since(trimmed) >= trimEvery {
 			trimmed = time.Now()
 			err = q.trim(ctx)

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/postrider/postrider/kit/bus"
+	"github.com/postrider/postrider/kit/crashpoint"
 )
 
 // segment is a position the cursor may move to once all records before it are settled.
@@ -117,6 +118,8 @@ func lastFinished(last *segment, queue <-chan *segment) (finished, next *segment
 
 func (f *Follower) advance(ctx context.Context, at bus.Cursor, sequence uint64) (bus.Cursor, error) {
 	return retry(ctx, f, "advance cursor", func(ctx context.Context) (bus.Cursor, error) {
+		crashpoint.At("dsn.cursor.before")
+		defer crashpoint.At("dsn.cursor.after")
 		return f.opts.Cursors.Advance(ctx, at, sequence)
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/postrider/postrider/kit/crashpoint"
 	"github.com/postrider/postrider/kit/maillog"
 	"github.com/postrider/postrider/kit/telemetry"
 	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
@@ -131,9 +132,11 @@ func (n *Notifier) submit(ctx context.Context, item Item, d policy.Decision, mes
 	o := item.Outcome
 	ctx, span := n.tracer.Start(ctx, "dsn.submit")
 	defer span.End()
+	crashpoint.At("dsn.submit.before")
 	receipt, err := n.submitter.Submit(ctx, submit.Notification{
 		Key: d.Key(o.GetId()), Recipient: message.Recipient, Content: message.Content, RequireTLS: message.RequireTLS, About: o,
 	})
+	crashpoint.At("dsn.submit.after")
 	if span.IsRecording() {
 		span.SetAttributes(append(identity(o), kind(d),
 			attribute.String("mail.dsn.notification_id", receipt.MessageID),

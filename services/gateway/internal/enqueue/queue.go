@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/postrider/postrider/kit/bus"
+	"github.com/postrider/postrider/kit/crashpoint"
 	"github.com/postrider/postrider/kit/telemetry"
 	"github.com/postrider/postrider/services/gateway/internal/content"
 )
@@ -76,11 +77,13 @@ func (q *Queue) Append(ctx context.Context, m *Message) (at bus.Position, known 
 	if err != nil {
 		return bus.Position{}, false, err
 	}
+	crashpoint.At("gateway.accept.before")
 	if m.KeyHash == nil {
 		at, err = q.appender.Append(ctx, frames)
 	} else {
 		at, known, err = q.appender.AppendKeyed(ctx, bus.KeyedMsgID(m.KeyHash), frames)
 	}
+	crashpoint.At("gateway.accept.after")
 	if err != nil {
 		err = q.refused(ctx, m, err)
 		span.RecordError(err)

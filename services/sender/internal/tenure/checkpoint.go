@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/postrider/postrider/kit/bus"
+	"github.com/postrider/postrider/kit/crashpoint"
 	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
 	"github.com/postrider/postrider/services/sender/internal/intake"
 )
@@ -79,7 +80,9 @@ func (t *Tenure) storeIfMoved(ctx context.Context) error {
 	if sameFloors(before, t.peekCheckpoint()) {
 		return nil
 	}
+	crashpoint.At("sender.checkpoint.before")
 	_, err := t.outcomes[bus.Quiet].Append(ctx, nil)
+	crashpoint.At("sender.checkpoint.after")
 	return err
 }
 

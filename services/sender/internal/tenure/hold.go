@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/kit/bus"
+	"github.com/postrider/postrider/kit/crashpoint"
 	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
 	"github.com/postrider/postrider/services/sender/internal/due"
 	"github.com/postrider/postrider/services/sender/internal/settle"
@@ -56,6 +57,7 @@ func (t *Tenure) park(r *Record) bool {
 	if mail == nil {
 		mail = &eventv1.QueuedMail{}
 	}
+	crashpoint.At("sender.park.before")
 	f, err := t.frame(r, settle.Copy(mail, r.Place, settle.ForHold, due.Wait{}))
 	if err == nil {
 		a := bus.NewAppender(t.opts.JS, bus.AppenderOptions{
@@ -70,6 +72,7 @@ func (t *Tenure) park(r *Record) bool {
 		t.opts.Log.Error("a record cannot be set aside", slog.Any("error", err))
 		t.fail(fmt.Errorf("park: %w", err))
 	}
+	crashpoint.At("sender.park.after")
 	return err == nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/postrider/postrider/kit/bus"
+	"github.com/postrider/postrider/kit/crashpoint"
 	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
 	"github.com/postrider/postrider/services/sender/internal/due"
 	"github.com/postrider/postrider/services/sender/internal/ledger"
@@ -46,9 +47,18 @@ func (t *Tenure) settle(r *Record, o *eventv1.Outcome) {
 			t.fail(err)
 			return
 		}
-		then = func() { t.append(t.retries[w.Minutes], retry, settle.ForRetry, func() { t.settled(r) }) }
+		then = func() {
+			t.append(t.retries[w.Minutes], retry, settle.ForRetry, func() {
+				crashpoint.At("sender.retry.after")
+				t.settled(r)
+			})
+		}
 	}
-	t.append(t.outcomes[settle.Kind(o)], outcome, "", then)
+	crashpoint.At("sender.outcome.before")
+	t.append(t.outcomes[settle.Kind(o)], outcome, "", func() {
+		crashpoint.At("sender.outcome.after")
+		then()
+	})
 }
 
 // complete fills in what only the queue knows, and decides how long the remaining recipients wait.
@@ -91,7 +101,11 @@ func (t *Tenure) move(r *Record, copied *eventv1.QueuedMail, minutes int) {
 		t.fail(err)
 		return
 	}
-	t.append(t.retries[minutes], f, copied.GetMovedFor(), func() { t.settled(r) })
+	crashpoint.At("sender.move.before")
+	t.append(t.retries[minutes], f, copied.GetMovedFor(), func() {
+		crashpoint.At("sender.move.after")
+		t.settled(r)
+	})
 }
 
 // frame returns the frame of a copy with its content behind it.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/kit/bus"
+	"github.com/postrider/postrider/kit/crashpoint"
 )
 
 // cutOff is how long attempts that were given up are waited for: those before their final dot end at once.
@@ -70,10 +71,12 @@ func (t *Tenure) lastCheckpoint(ctx context.Context) (clean bool) {
 	t.mu.Lock()
 	t.drained = true
 	t.mu.Unlock()
+	crashpoint.At("sender.last.before")
 	if _, err := t.outcomes[bus.Quiet].Append(ctx, nil); err != nil {
 		t.fail(fmt.Errorf("last checkpoint: %w", err))
 		return false
 	}
+	crashpoint.At("sender.last.after")
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.offered.GetClean()

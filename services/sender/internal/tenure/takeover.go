@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/postrider/postrider/kit/bus"
+	"github.com/postrider/postrider/kit/crashpoint"
 	"github.com/postrider/postrider/services/sender/internal/intake"
 	"github.com/postrider/postrider/services/sender/internal/ledger"
 	"github.com/postrider/postrider/services/sender/internal/progress"
@@ -45,6 +46,7 @@ func (t *Tenure) takeOver(ctx context.Context) (*bus.Taken, error) {
 	if err != nil {
 		return nil, err
 	}
+	crashpoint.At("sender.takeover.fenced")
 	past, err := t.fold(ctx, taken)
 	if err != nil {
 		return nil, fmt.Errorf("fold partition %d: %w", o.Partition, err)

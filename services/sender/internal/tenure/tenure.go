@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/postrider/postrider/kit/bus"
+	"github.com/postrider/postrider/kit/crashpoint"
 	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
 	"github.com/postrider/postrider/services/sender/internal/due"
 	"github.com/postrider/postrider/services/sender/internal/intake"
@@ -120,12 +121,14 @@ func Start(ctx context.Context, o Options) (*Tenure, error) {
 	t.since = o.Lease.Revision()
 	t.reading, t.stopReading = context.WithCancel(context.Background())
 	t.attempts, t.abort = context.WithCancel(context.Background())
+	crashpoint.At("sender.takeover.before")
 	taken, err := t.takeOver(ctx)
 	if err == nil {
 		t.openAppenders(taken)
 		// Before the first record is handed out, a checkpoint must say that this owner was here: after a crash its
 		// successor marks what it may have delivered.
 		_, err = t.outcomes[bus.Quiet].Append(ctx, nil)
+		crashpoint.At("sender.takeover.after")
 	}
 	if err == nil {
 		// A process that was stopped during all that may have lost the lease without noticing.
