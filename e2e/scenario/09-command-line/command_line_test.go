@@ -4,6 +4,7 @@ package commandline_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -92,6 +93,108 @@ func TestSendStatusRoute(t *testing.T) {
 	if text, _ = b.run(t, 0, "health"); text != "serving\n" {
 		t.Errorf("health: %q", text)
 	}
+}
+
+func TestListWatchLanes(t *testing.T) {
+	b := start(t)
+	file := filepath.Join(t.TempDir(), "m.eml")
+	write(t, file, "From: a@sender.example\nSubject: hello\n\nText.\n")
+	send := func(tag string) (id string) {
+		out, _ := b.run(t, 0, "send", file, "--from", "a@sender.example", "--to", "b@recipient.example", "--tag", tag, "--token-file", b.submit)
+		return strings.TrimSpace(out)
+	}
+	first, second := send("one"), send("two")
+	b.awaitDone(t, first)
+	b.awaitDone(t, second)
+
+	list := struct {
+		Messages []struct {
+			MessageID string `json:"message_id"`
+		}
+	}{}
+	b.json(t, 0, &list, "list", "--token-file", b.operate)
+	if len(list.Messages) != 2 || list.Messages[0].MessageID != second || list.Messages[1].MessageID != first {
+		t.Errorf("list %+v, want the newest first", list)
+	}
+	b.json(t, 0, &list, "list", "--tag", "one", "--state", "delivered", "--token-file", b.operate)
+	if len(list.Messages) != 1 || list.Messages[0].MessageID != first {
+		t.Errorf("list by tag %+v", list)
+	}
+	if text, _ := b.run(t, 0, "list", "--limit", "1", "--token-file", b.operate); !strings.Contains(text, second) || strings.Contains(text, first) {
+		t.Errorf("list in words:\n%s", text)
+	}
+	b.run(t, 1, "list", "--state", "nonsense", "--token-file", b.operate)
+
+	lanes := struct{ Lanes []struct{ Site string } }{}
+	b.json(t, 0, &lanes, "queue", "lanes", "--token-file", b.operate)
+
+	b.watchOne(t, send)
+}
+
+// watchOne wants to see a message settled. Watching begins some time after the command was started, so messages are
+// sent until one is seen.
+func (b *bench) watchOne(t *testing.T, send func(tag string) string) {
+	t.Helper()
+	events := b.watch(t)
+	sent := map[string]bool{}
+	again := time.NewTicker(500 * time.Millisecond)
+	defer again.Stop()
+	for range 60 {
+		sent[send("watched")] = true
+		for seen := true; seen; {
+			select {
+			case e := <-events:
+				if !sent[e.MessageID] {
+					t.Fatalf("event of %q, which was not sent since", e.MessageID)
+				}
+				if e.Kind == "settled" {
+					return
+				}
+			case <-again.C:
+				seen = false
+			}
+		}
+	}
+	t.Fatal("no message was seen to settle")
+}
+
+type event struct {
+	MessageID string `json:"message_id"`
+	Kind      string
+}
+
+// watch runs `postrider watch` until the test ends. The channel is closed with it.
+func (b *bench) watch(t *testing.T) <-chan event {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	cmd := exec.CommandContext(ctx, suite.Program(t, "postrider"), "watch", "--json", "--token-file", b.operate)
+	cmd.Env = append(os.Environ(), "POSTRIDER_SERVER="+b.server)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	events := make(chan event, 100)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer close(events)
+		for decoder := json.NewDecoder(out); ; {
+			var e event
+			if decoder.Decode(&e) != nil {
+				return
+			}
+			events <- e
+		}
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+		_ = cmd.Wait() // it was killed
+	})
+	return events
 }
 
 func TestRefusalsAreTyped(t *testing.T) {

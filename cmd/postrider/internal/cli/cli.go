@@ -30,6 +30,9 @@ type commands struct {
 	Demo    demoCommand    `cmd:"" help:"Deliver a real message past a silent and a dead mail host, and show how."`
 	Send    sendCommand    `cmd:"" help:"Submit a message file; prints the message id."`
 	Status  statusCommand  `cmd:"" help:"Show where a message and each of its recipients stand."`
+	List    listCommand    `cmd:"" help:"List messages, the newest first."`
+	Watch   watchCommand   `cmd:"" help:"Print what happens to messages as it happens."`
+	Queue   queueCommands  `cmd:"" help:"The queue."`
 	Route   routeCommand   `cmd:"" help:"Show the mail hosts of a domain, or why there are none."`
 	DNS     dnsCommands    `cmd:"" name:"dns" help:"DNS servers."`
 	Config  configCommands `cmd:"" help:"Configuration."`

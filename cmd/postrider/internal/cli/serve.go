@@ -26,8 +26,9 @@ func (f configFlag) load() (*allinone.Config, error) {
 
 type serveCommand struct {
 	configFlag
-	LogFormat string `enum:",json,text" default:"" env:"POSTRIDER_LOG_FORMAT" help:"json or text; text on a terminal unless given."`
-	LogLevel  string `enum:"debug,info,warn,error" default:"info" env:"POSTRIDER_LOG_LEVEL" help:"debug, info, warn or error."`
+	RebuildView bool   `name:"rebuild-view" help:"Fold the status view anew from the queue at the start."`
+	LogFormat   string `enum:",json,text" default:"" env:"POSTRIDER_LOG_FORMAT" help:"json or text; text on a terminal unless given."`
+	LogLevel    string `enum:"debug,info,warn,error" default:"info" env:"POSTRIDER_LOG_LEVEL" help:"debug, info, warn or error."`
 }
 
 func (c *serveCommand) Run(ctx context.Context, streams Streams) error {
@@ -35,6 +36,7 @@ func (c *serveCommand) Run(ctx context.Context, streams Streams) error {
 	if err != nil {
 		return err
 	}
+	cfg.Gateway.RebuildView = c.RebuildView
 	log, err := runner.NewLogger(streams.Err, c.LogFormat, c.LogLevel)
 	if err != nil {
 		return err
