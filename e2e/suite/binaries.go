@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -17,7 +18,8 @@ var build struct {
 }
 
 // Program returns the path of a program of the tree, or of a tool the tests need (nats-server, grpcurl), built if it
-// is not. POSTRIDER_BIN names a folder of ready ones.
+// is not. POSTRIDER_BIN names a folder of ready ones. "chaos/" before the name is the program with the points of
+// kit/crashpoint in it.
 func Program(t testing.TB, name string) string {
 	t.Helper()
 	if dir := os.Getenv("POSTRIDER_BIN"); dir != "" {
@@ -30,16 +32,23 @@ func Program(t testing.TB, name string) string {
 	}
 	root := Root(t)
 	path := filepath.Join(root, "bin", name)
+	plain, tags := name, ""
+	if after, ok := strings.CutPrefix(name, "chaos/"); ok {
+		plain, tags = after, "chaos"
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
 	var cmd *exec.Cmd
-	switch name {
+	switch plain {
 	case "nats-server", "grpcurl":
 		tool := map[string]string{"nats-server": "natsserver", "grpcurl": "grpcurl"}[name]
 		cmd = exec.Command("go", "-C", filepath.Join(root, "tools", tool), "install", "tool")
 		cmd.Env = append(os.Environ(), "GOWORK=off", "GOBIN="+filepath.Join(root, "bin"))
 	case "postrider":
-		cmd = exec.Command("go", "build", "-o", path, "./cmd/postrider")
+		cmd = exec.Command("go", "build", "-tags", tags, "-o", path, "./cmd/postrider")
 	default:
-		cmd = exec.Command("go", "build", "-o", path, "./services/"+name+"/cmd/"+name)
+		cmd = exec.Command("go", "build", "-tags", tags, "-o", path, "./services/"+plain+"/cmd/"+plain)
 	}
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -10,6 +10,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -21,6 +23,8 @@ type Process struct {
 	name string
 	cmd  *exec.Cmd
 	done chan struct{}
+
+	file *os.File // the log goes here once the process serves, if not nil
 
 	mu      sync.Mutex
 	log     bytes.Buffer
@@ -37,10 +41,17 @@ const (
 
 // startProcess runs a program with its log on standard error. It is stopped when the test ends, and its log is
 // shown when the test failed.
-func startProcess(t testing.TB, name string, env []string, program string, args ...string) *Process {
+func startProcess(t testing.TB, name string, o Options, env []string, program string, args ...string) *Process {
 	t.Helper()
 	p := &Process{name: name, cmd: exec.Command(program, args...), done: make(chan struct{}), changed: make(chan struct{})}
-	p.cmd.Env = append(os.Environ(), env...)
+	p.cmd.Env = slices.Concat(os.Environ(), []string{"POSTRIDER_LOG_FORMAT=json"}, o.Env, env)
+	if o.LogDir != "" {
+		var err error
+		p.file, err = os.OpenFile(filepath.Join(o.LogDir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
@@ -71,12 +82,22 @@ func startProcess(t testing.TB, name string, env []string, program string, args 
 func (p *Process) read(r io.Reader) {
 	scanner := bufio.NewScanner(r)
 	scanner.Buffer(nil, 1<<20)
-	for scanner.Scan() {
+	if p.file != nil {
+		defer p.file.Close()
+	}
+	for serving := false; scanner.Scan(); {
+		if p.file != nil {
+			_, _ = p.file.Write(append(scanner.Bytes(), '\n')) // without it there is a poorer log
+			if serving {
+				continue
+			}
+			serving = bytes.Contains(scanner.Bytes(), []byte(`"msg":"serving"`))
+		}
 		line := map[string]any{}
 		_ = json.Unmarshal(scanner.Bytes(), &line) // a line that is not JSON (nats-server) has its text alone
 		line[textKey] = scanner.Text()
 		p.mu.Lock()
-		p.log.Write(append(scanner.Bytes(), '\n'))
+		p.log.WriteString(scanner.Text() + "\n")
 		p.lines = append(p.lines, line)
 		close(p.changed)
 		p.changed = make(chan struct{})
@@ -120,7 +141,8 @@ func (p *Process) WaitLine(t testing.TB, what string, match func(map[string]any)
 // Stop asks the process to end and waits for it. A process that is gone already is fine.
 func (p *Process) Stop(t testing.TB) {
 	t.Helper()
-	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may be gone
+	p.Signal(syscall.SIGTERM)
+	p.Signal(syscall.SIGCONT) // it may have been stopped
 	select {
 	case <-p.done:
 	case <-time.After(stopTimeout):
@@ -137,6 +159,23 @@ func (p *Process) Kill(t testing.TB) {
 	case <-p.done:
 	case <-time.After(stopTimeout):
 		t.Fatalf("%s is not gone after SIGKILL", p.name)
+	}
+}
+
+// Signal sends a signal. A process that is gone already is fine.
+func (p *Process) Signal(s syscall.Signal) { _ = p.cmd.Process.Signal(s) }
+
+// Exited is closed when the process has ended.
+func (p *Process) Exited() <-chan struct{} { return p.done }
+
+// Killed reports that the process has ended by SIGKILL.
+func (p *Process) Killed() bool {
+	select {
+	case <-p.done:
+		status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
+		return ok && status.Signal() == syscall.SIGKILL
+	default:
+		return false
 	}
 }
 

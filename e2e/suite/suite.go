@@ -4,6 +4,8 @@ package suite
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -36,6 +38,11 @@ type Options struct {
 	Env []string
 	// Dir holds configuration and data; a suite started anew on the same one finds its mail again. Empty: a fresh one.
 	Dir string
+	// Crashable starts programs that end at POSTRIDER_CRASH_AT (kit/crashpoint).
+	Crashable bool
+	// LogDir is a folder for the processes' logs. Then Process.Log ends where a process began to serve: under load a
+	// log is too much to keep in memory.
+	LogDir string
 }
 
 // Suite is a running Postrider.
@@ -47,7 +54,7 @@ type Suite struct {
 	// Processes are its processes by name.
 	Processes map[string]*Process
 
-	env []string
+	options Options
 }
 
 var shared = []string{"node", "nats", "queue", "telemetry"}
@@ -55,16 +62,8 @@ var shared = []string{"node", "nats", "queue", "telemetry"}
 // Start starts a suite and waits until all of it serves. It is stopped when the test ends.
 func Start(t testing.TB, shape Shape, o Options) *Suite {
 	t.Helper()
-	s := &Suite{Dir: o.Dir, Processes: map[string]*Process{}, env: append([]string{"POSTRIDER_LOG_FORMAT=json"}, o.Env...)}
-	if s.Dir == "" {
-		s.Dir = t.TempDir()
-	}
-	settings := Settings{
-		"node.name":                        "postrider.example",
-		"nats.data_dir":                    filepath.Join(s.Dir, "data"),
-		"gateway.listen":                   "127.0.0.1:0",
-		"resolver.allow_special_addresses": []string{"127.0.0.0/8"},
-	}.with(o.Settings)
+	s := New(t, o)
+	settings := s.settings(nil)
 	if shape == AllInOne {
 		s.startAllInOne(t, settings)
 	} else {
@@ -73,20 +72,58 @@ func Start(t testing.TB, shape Shape, o Options) *Suite {
 	return s
 }
 
+// New returns a suite without processes; Launch starts them.
+func New(t testing.TB, o Options) *Suite {
+	t.Helper()
+	s := &Suite{Dir: o.Dir, Processes: map[string]*Process{}, options: o}
+	if s.Dir == "" {
+		s.Dir = t.TempDir()
+	}
+	return s
+}
+
+func (s *Suite) settings(more Settings) Settings {
+	return Settings{
+		"node.name":                        "postrider.example",
+		"nats.data_dir":                    filepath.Join(s.Dir, "data"),
+		"gateway.listen":                   "127.0.0.1:0",
+		"resolver.allow_special_addresses": []string{"127.0.0.0/8"},
+	}.with(s.options.Settings).with(more)
+}
+
+func (s *Suite) program(t testing.TB, name string) string {
+	t.Helper()
+	if s.options.Crashable {
+		name = "chaos/" + name
+	}
+	return Program(t, name)
+}
+
+// Launch starts one program and does not wait for it: postrider, or a service under a name of its own among the
+// suite's processes. more overlays the suite's settings, env the environment.
+func (s *Suite) Launch(t testing.TB, program, name string, more Settings, env ...string) *Process {
+	t.Helper()
+	sections, args := append(shared, program), []string{}
+	if program == "postrider" {
+		sections, args = append(shared, "gateway", "resolver", "sender", "dsn"), []string{"serve"}
+	}
+	file := filepath.Join(s.Dir, name+".yaml")
+	s.settings(more).file(t, file, sections...)
+	p := startProcess(t, name, s.options, env, s.program(t, program), append(args, "--config", file)...)
+	s.Processes[name] = p
+	return p
+}
+
 func (s *Suite) startAllInOne(t testing.TB, settings Settings) {
 	t.Helper()
-	file := filepath.Join(s.Dir, "postrider.yaml")
-	settings.file(t, file, append(shared, "gateway", "resolver", "sender", "dsn")...)
-	p := startProcess(t, "postrider", s.env, Program(t, "postrider"), "serve", "--config", file)
-	s.Processes["postrider"] = p
-	s.Gateway = servingAddress(t, p)
+	s.Gateway = s.Launch(t, "postrider", "postrider", settings).Serving(t)
 }
 
 // startFour starts nats-server, then the services, each told where the ones before it listen.
 func (s *Suite) startFour(t testing.TB, settings Settings) {
 	t.Helper()
 	settings = settings.with(Settings{
-		"nats.url": s.startNATS(t), "nats.replicas": 1,
+		"nats.url": s.StartNATS(t, 0), "nats.replicas": 1,
 		"resolver.listen": "127.0.0.1:0", "sender.listen": "127.0.0.1:0", "dsn.listen": "127.0.0.1:0",
 	})
 	settings["sender.resolver_address"] = s.startService(t, "resolver", settings)
@@ -98,22 +135,26 @@ func (s *Suite) startFour(t testing.TB, settings Settings) {
 
 func (s *Suite) startService(t testing.TB, name string, settings Settings) string {
 	t.Helper()
-	file := filepath.Join(s.Dir, name+".yaml")
-	settings.file(t, file, append(shared, name)...)
-	p := startProcess(t, name, s.env, Program(t, name), "--config", file)
-	s.Processes[name] = p
-	return servingAddress(t, p)
+	return s.Launch(t, name, name, settings).Serving(t)
 }
 
 var listening = regexp.MustCompile(`Listening for client connections on (\S+)`)
 
-// startNATS starts a stand-alone nats-server whose acknowledgements mean that a message is flushed.
-func (s *Suite) startNATS(t testing.TB) string {
+// StartNATS starts a stand-alone nats-server whose acknowledgements mean that a message is flushed, on a port or (0) a
+// free one, and returns its URL. On a suite of the all-in-one, once that has ended, it opens what the embedded server
+// has stored.
+func (s *Suite) StartNATS(t testing.TB, port int) string {
 	t.Helper()
+	if port == 0 {
+		port = -1
+	}
+	store := filepath.Join(s.Dir, "nats")
+	if embedded := filepath.Join(s.Dir, "data"); exists(filepath.Join(embedded, "jetstream")) {
+		store = embedded
+	}
 	conf := filepath.Join(s.Dir, "nats.conf")
-	writeFile(t, conf, "listen: 127.0.0.1:-1\nmax_payload: 8MB\njetstream {\n  store_dir: '"+
-		filepath.Join(s.Dir, "nats")+"'\n  sync_interval: always\n}\n")
-	p := startProcess(t, "nats-server", nil, Program(t, "nats-server"), "-c", conf)
+	writeFile(t, conf, fmt.Sprintf("listen: 127.0.0.1:%d\nmax_payload: 8MB\njetstream {\n  store_dir: '%s'\n  sync_interval: always\n}\n", port, store))
+	p := startProcess(t, "nats-server", s.options, nil, Program(t, "nats-server"), "-c", conf)
 	s.Processes["nats-server"] = p
 	p.WaitLine(t, "being ready", func(line map[string]any) bool {
 		return strings.Contains(field(line, textKey), "Server is ready")
@@ -125,8 +166,13 @@ func (s *Suite) startNATS(t testing.TB) string {
 	return "nats://" + found[1]
 }
 
-// servingAddress waits until a process serves and returns its gRPC address.
-func servingAddress(t testing.TB, p *Process) string {
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// Serving waits until the process serves and returns its gRPC address.
+func (p *Process) Serving(t testing.TB) string {
 	t.Helper()
 	line := p.WaitLine(t, "being ready to serve", func(line map[string]any) bool { return field(line, "msg") == "serving" })
 	return field(line, "grpc")
