@@ -76,6 +76,8 @@ type Exchange struct {
 
 	life    context.Context //nolint:containedctx // ends with Close, for probes that outlive the question they ride on
 	end     context.CancelFunc
+	closing sync.Mutex // so that nothing begins behind Close's Wait
+	asking  sync.WaitGroup
 	probing sync.WaitGroup
 }
 
@@ -103,10 +105,24 @@ func New(o Options) *Exchange {
 	return x
 }
 
-// Close gives up all questions and waits for the background.
+// Close gives up all questions and waits until nothing runs any more.
 func (x *Exchange) Close() {
+	x.closing.Lock()
 	x.end()
+	x.closing.Unlock()
+	x.asking.Wait()
 	x.probing.Wait()
+}
+
+// begin notes work that Close waits for; it reports false after Close.
+func (x *Exchange) begin(work *sync.WaitGroup) bool {
+	x.closing.Lock()
+	defer x.closing.Unlock()
+	if x.life.Err() != nil {
+		return false
+	}
+	work.Add(1)
+	return true
 }
 
 // limit is the time for a whole lookup.
@@ -117,6 +133,10 @@ func (x *Exchange) limit() time.Duration {
 
 // Query asks the servers until one answers. The error is a *dnsquery.Failure, or that of ctx when it ended first.
 func (x *Exchange) Query(ctx context.Context, q dnsquery.Question) (*dnsquery.Answer, error) {
+	if !x.begin(&x.asking) {
+		return nil, context.Canceled
+	}
+	defer x.asking.Done()
 	leave, err := x.enter(ctx)
 	if err != nil {
 		return nil, err
@@ -164,7 +184,11 @@ func (x *Exchange) enter(ctx context.Context) (leave func(), err error) {
 // probe sends the question beside the lookup to what is due for a probe. Only serverhealth looks at the result.
 func (x *Exchange) probe(q dnsquery.Question) {
 	for _, due := range x.o.Health.Due() {
-		x.probing.Go(func() {
+		if !x.begin(&x.probing) {
+			return
+		}
+		go func() {
+			defer x.probing.Done()
 			ctx, cancel := context.WithTimeout(x.life, x.limit())
 			defer cancel()
 			a := newAsk(x, x.servers[due.Server], q, "probe of a skipped server")
@@ -173,7 +197,7 @@ func (x *Exchange) probe(q dnsquery.Question) {
 			} else {
 				a.runOne(ctx, due.Transport)
 			}
-		})
+		}()
 	}
 }
 

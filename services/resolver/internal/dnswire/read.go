@@ -56,7 +56,13 @@ func (m *Message) RcodeName() string {
 const headerSize = 12
 
 // Read judges a message that came from the server q was sent to. The error is ErrForeign or a *MalformedError.
-func Read(wire []byte, q Query) (*Message, error) {
+func Read(wire []byte, q Query) (m *Message, err error) {
+	defer func() {
+		// A fault of ours that a remote message brings out must not end the process.
+		if fault := recover(); fault != nil {
+			m, err = nil, &MalformedError{Err: fmt.Errorf("panic: %v", fault)}
+		}
+	}()
 	if len(wire) < headerSize || binary.BigEndian.Uint16(wire) != q.ID {
 		return nil, ErrForeign
 	}
@@ -77,14 +83,14 @@ func Read(wire []byte, q Query) (*Message, error) {
 		// Not even looked at: a partial answer is no answer (RFC 2181, section 9).
 		return &Message{Result: dnsquery.ResultTruncated, Rcode: rcode, EDNSError: -1}, nil
 	}
-	var m dns.Msg
-	if err := m.Unpack(wire); err != nil {
+	var whole dns.Msg
+	if err := whole.Unpack(wire); err != nil {
 		return nil, &MalformedError{Err: err}
 	}
-	if len(m.Answer) != count(wire, 6) || len(m.Ns) != count(wire, 8) || len(m.Extra) != count(wire, 10) {
+	if len(whole.Answer) != count(wire, 6) || len(whole.Ns) != count(wire, 8) || len(whole.Extra) != count(wire, 10) {
 		return nil, &MalformedError{Err: errors.New("fewer records than the header counts")}
 	}
-	return judge(&m, q), nil
+	return judge(&whole, q), nil
 }
 
 func count(wire []byte, at int) int { return int(binary.BigEndian.Uint16(wire[at:])) }

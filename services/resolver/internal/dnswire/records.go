@@ -5,6 +5,7 @@ package dnswire
 import (
 	"encoding/hex"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,19 +58,20 @@ func follow(a *dnsquery.Answer, ttl *lifetime, rrs []dns.RR, q dnsquery.Question
 	if q.Type == dnsquery.TypeCNAME {
 		return true
 	}
-	seen := map[string]struct{}{}
+	seen := make([]string, 0, 2)
 	for {
 		alias := aliasOf(rrs, a.Name)
 		if alias == nil {
 			return true
 		}
-		if seen[a.Name] = struct{}{}; a.Steps == dnsquery.MaxAliases {
+		seen = append(seen, a.Name)
+		if a.Steps == dnsquery.MaxAliases {
 			return false
 		}
 		a.Steps++
 		a.Name = plain(alias.Target)
 		ttl.add(alias.Hdr.Ttl)
-		if _, again := seen[a.Name]; again {
+		if slices.Contains(seen, a.Name) {
 			return false
 		}
 	}

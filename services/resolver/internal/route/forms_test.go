@@ -58,6 +58,7 @@ func TestR51_AddressLiterals(t *testing.T) {
 		t.Errorf("%v", out)
 	}
 	wantRoute(t, r.resolve(t, "[IPv6:2001:DB8::1]"), "0  2001:db8::1")
+	wantRoute(t, r.resolve(t, "[IPv6:::ffff:192.0.2.1]"), "0  192.0.2.1")
 	wantRoute(t, r.resolve(t, "[192.0.2.20]"), "mx_self 5.4.6")
 	wantRoute(t, r.resolve(t, "[IPv6:::ffff:192.0.2.20]"), "mx_self 5.4.6")
 	for _, bad := range []string{"[", "[]", "[2001:db8::1]", "[192.0.2]", "[IPv6:192.0.2.1]", "[192.0.2.1]x", "[x-tag:y]", "[IPv6:fe80::1%eth0]"} {

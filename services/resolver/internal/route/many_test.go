@@ -30,7 +30,8 @@ func TestR22_ManyMX(t *testing.T) {
 	srv := dnstest.Start(t, manyMX(200, func(i int) int { return i }, numbered))
 	r := newRig(t, rigOptions{}, srv)
 	out := r.resolve(t, "many.test")
-	if n := len(out.GetHosts()); n < 3 || n > together {
+	const most = 16 // more than can be dialled, far less than there are
+	if n := len(out.GetHosts()); n < 3 || n > most {
 		t.Fatalf("%d hosts", n)
 	}
 	for i, h := range out.GetHosts() {
@@ -38,7 +39,7 @@ func TestR22_ManyMX(t *testing.T) {
 			t.Errorf("host %d: %v, want the first ones in order", i, h)
 		}
 	}
-	if n := len(srv.Queries(dnstest.Match{Type: dns.TypeA})); n > together {
+	if n := len(srv.Queries(dnstest.Match{Type: dns.TypeA})); n > most {
 		t.Errorf("%d look-ups of addresses, want no more than can be dialled", n)
 	}
 }
