@@ -127,6 +127,9 @@ func LoadTokens(file string) (*Tokens, error) {
 	return tokens, nil
 }
 
+// Caller returns the caller of a token, for protocols other than gRPC.
+func (t *Tokens) Caller(token string) (Caller, bool) { return t.lookup(token) }
+
 // lookup returns the caller of a token. Its time does not depend on which entry fits.
 func (t *Tokens) lookup(token string) (Caller, bool) {
 	hash := sha256.Sum256([]byte(token))

@@ -72,7 +72,7 @@ func parseHeader(block []byte, rules Rules) (*Header, error) {
 			return nil, err
 		}
 	}
-	if p.from == 0 {
+	if p.from == 0 && !rules.Relayed {
 		return nil, malformed(ReasonFromMissing, 0, "the header has no From field")
 	}
 	if hasHighBit(block) {
@@ -94,7 +94,7 @@ func (p *parser) split() error {
 		if len(text) == 0 {
 			return nil // the empty line
 		}
-		if len(text) > p.rules.MaxLine {
+		if len(text) > p.rules.MaxLine && !p.rules.Relayed {
 			if p.rules.LongLines != Fold {
 				return malformed(ReasonLineTooLong, line, "a header line is longer than %d bytes", p.rules.MaxLine)
 			}
@@ -141,17 +141,20 @@ func (p *parser) note(f field) error {
 		if p.from++; p.from > 1 {
 			return repeated("From")
 		}
-		if len(bytes.TrimSpace(p.block[f.colon+1:f.end])) == 0 {
+		if len(bytes.TrimSpace(p.block[f.colon+1:f.end])) == 0 && !p.rules.Relayed {
 			return malformed(ReasonFromMissing, 0, "the From field is empty")
 		}
 	case equalName(f.name, "Date"):
-		if p.head.HasDate {
+		if p.head.HasDate && !p.rules.Relayed {
 			return repeated("Date")
 		}
 		p.head.HasDate = true
 	case equalName(f.name, "Message-ID"):
 		if p.head.HasMessageID {
-			return repeated("Message-ID")
+			if !p.rules.Relayed {
+				return repeated("Message-ID")
+			}
+			return nil // the first one is the message's
 		}
 		p.head.HasMessageID = true
 		p.head.MessageID = messageID(unfold(p.block[f.colon+1 : f.end]))

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"hash"
 	"io"
+	"math"
 )
 
 // Source gives the submitted bytes piece by piece. Next returns io.EOF behind the last one; a piece is only read, and
@@ -55,6 +56,9 @@ type Reader struct {
 // NewReader returns a reader over src. digest, when not nil, is given every submitted byte before anything is changed
 // (G-12).
 func NewReader(src Source, rules Rules, digest hash.Hash) *Reader {
+	if rules.Relayed {
+		rules.MaxLine = math.MaxInt
+	}
 	return &Reader{
 		src: src, rules: rules, digest: digest,
 		newlines: newlines{mode: rules.Newlines},

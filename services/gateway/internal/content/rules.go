@@ -38,6 +38,9 @@ type Rules struct {
 	Newlines Newlines
 	// LongLines is the treatment of long lines.
 	LongLines LongLines
+	// Relayed takes a message as a relay hands it on: without From, with several Date or Message-ID, and with lines of
+	// any length, which stay as they are (G-07; RFC 5321, section 6.4).
+	Relayed bool
 }
 
 // DefaultRules returns the limits of behaviour.md: 50 MiB, 1 MiB of header, 2,000 fields, 998 bytes a line, and no

@@ -87,6 +87,30 @@ func Check(in *gatewayv1.Envelope, caller rpc.Caller, now time.Time) (*Envelope,
 	return out, nil
 }
 
+// CheckSender checks everything but the recipients, in the same way and with the same errors as Check. It is for the
+// SMTP command MAIL, which comes before them.
+func CheckSender(in *gatewayv1.Envelope, caller rpc.Caller, now time.Time) error {
+	if err := rights(in, caller); err != nil {
+		return err
+	}
+	c, out := checker{now: now}, &Envelope{}
+	out.Sender = c.sender(in.GetSender())
+	c.options(in, out)
+	return c.err()
+}
+
+// CheckRecipient checks one recipient alone, as Check does each. It is for the SMTP command RCPT.
+func CheckRecipient(in *gatewayv1.Recipient) error {
+	_, fault := checkRecipient(in, 0)
+	if fault == nil {
+		return nil
+	}
+	return &rpc.Error{
+		Code: codes.InvalidArgument, Reason: fault.whole, Enhanced: fault.enhanced, Message: "the recipient is not valid",
+		Fields: []rpc.Field{{Field: "envelope.recipients[0]." + fault.field, Description: fault.detail}},
+	}
+}
+
 // rights refuses what only callers with the right null_sender may ask for.
 func rights(in *gatewayv1.Envelope, caller rpc.Caller) error {
 	if caller.Has(rpc.RightNullSender) {

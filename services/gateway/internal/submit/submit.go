@@ -65,9 +65,14 @@ func New(o Options) *Submitter { return &Submitter{o: o} }
 // durable; the error is an *rpc.Error, the source's or that of ctx, and then nothing is queued or, in doubt, the
 // idempotency key finds it (G-14).
 func (s *Submitter) Submit(ctx context.Context, in *gatewayv1.Envelope, src content.Source) (*gatewayv1.Accepted, error) {
+	return s.SubmitBy(ctx, in, src, Door{})
+}
+
+// SubmitBy is Submit for a message that came by another way than a call.
+func (s *Submitter) SubmitBy(ctx context.Context, in *gatewayv1.Envelope, src content.Source, by Door) (*gatewayv1.Accepted, error) {
 	ctx, span := s.o.Tracer.Start(ctx, "gateway.submit")
 	defer span.End()
-	t := &task{Submitter: s, in: in, m: enqueue.Message{ID: ulid.Make().String(), AcceptedAt: s.o.Now()}}
+	t := &task{Submitter: s, in: in, by: by, m: enqueue.Message{ID: ulid.Make().String(), AcceptedAt: s.o.Now()}}
 	accepted, err := t.run(ctx, src)
 	if err != nil {
 		answer := asRPC(err)
@@ -82,6 +87,7 @@ func (s *Submitter) Submit(ctx context.Context, in *gatewayv1.Envelope, src cont
 type task struct {
 	*Submitter
 	in     *gatewayv1.Envelope
+	by     Door
 	m      enqueue.Message
 	digest hash.Hash // over the submitted content; nil without a key
 }
@@ -116,7 +122,7 @@ func (t *task) run(ctx context.Context, src content.Source) (*gatewayv1.Accepted
 
 // content checks the header, then the loop rules, then reads the body to where it is kept.
 func (t *task) content(ctx context.Context, src content.Source) error {
-	body := content.NewReader(src, t.o.Rules, t.digest)
+	body := content.NewReader(src, t.by.rules(t.o.Rules), t.digest)
 	head, err := body.ReadHeader()
 	if err != nil {
 		return err
@@ -133,7 +139,7 @@ func (t *task) content(ctx context.Context, src content.Source) error {
 func (t *task) prefix(head *content.Header) []byte {
 	stamp := loopdetect.Trace{Instance: t.o.Node, MessageID: t.m.ID, Hop: t.m.Hop, Recipients: t.o.Sealer.Recipients(t.keysOf())}
 	fields := t.o.Sealer.Field(stamp)
-	fields = append(fields, loopdetect.Received(t.o.Node, t.m.ID, t.m.AcceptedAt)...)
+	fields = append(fields, t.by.received(t.o.Node, t.m.ID, t.m.AcceptedAt)...)
 	if !head.HasDate {
 		fields = append(fields, "Date: "+t.m.AcceptedAt.Format(loopdetect.DateLayout)+"\r\n"...)
 	}
