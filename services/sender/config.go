@@ -76,7 +76,6 @@ func (c *Config) Validate() error {
 	for i, d := range c.Destinations {
 		key := fmt.Sprintf("sender.destinations[%d]", i)
 		f.Check(d.Rate == 0, key+".rate", "is not supported yet; leave it out")
-		f.Check(d.Smarthost.Username == "", key+".smarthost.username", "is not supported yet; leave it out")
 	}
 	return f.Err()
 }

@@ -57,8 +57,8 @@ func TestFaultsNameTheirKey(t *testing.T) {
 		"sender.destinations[0].rate": func(c *sender.Config) {
 			c.Destinations = destination.List{{Match: "example.test", Rate: 10}}
 		},
-		"sender.destinations[0].smarthost.username": func(c *sender.Config) {
-			c.Destinations = destination.List{{Match: "*", Smarthost: destination.Smarthost{Host: "relay.test", Username: "u", PasswordFile: "f"}}}
+		"sender.destinations[0].tls": func(c *sender.Config) {
+			c.Destinations = destination.List{{Match: "*", TLS: "require", Smarthost: destination.Smarthost{Host: "relay.test", Username: "u", PasswordFile: "f"}}}
 		},
 	}
 	for key, change := range tests {

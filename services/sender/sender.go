@@ -72,6 +72,7 @@ func New(ctx context.Context, cfg Config, env runner.Env) (runner.Service, error
 		Hostname: env.Node.Name, Port: cfg.SMTPPort, Timeouts: cfg.timeouts(), Retry: cfg.Retry,
 		Destinations: cfg.Destinations, SourceAddresses: cfg.SourceAddresses,
 		Resolver:    resolverv1.NewResolverServiceClient(s.resolver),
+		Log:         env.Log,
 		Tracer:      env.Tracer.Tracer(scope),
 		Connections: s.events.connection,
 	})

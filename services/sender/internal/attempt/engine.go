@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 
@@ -46,6 +47,8 @@ type Options struct {
 	Resolver Resolver
 	// TLSRoots are trusted where a policy verifies names; nil: the system's.
 	TLSRoots *x509.CertPool
+	// Log takes alarms; nil: nobody is told.
+	Log *slog.Logger
 	// Tracer makes the spans; nil: none.
 	Tracer trace.Tracer
 	// Connections is told of every connection opened (+1) and closed (-1); nil: nobody is (O-03, O-04).
@@ -73,6 +76,7 @@ type Engine struct {
 	o            Options
 	destinations destination.Table
 	walker       *mxfailover.Walker
+	alarms       alarms
 }
 
 // New checks the options.
@@ -83,8 +87,11 @@ func New(o Options) (*Engine, error) {
 	if err := errors.Join(o.Timeouts.Validate(), o.Retry.Validate(), o.Destinations.Validate()); err != nil {
 		return nil, err
 	}
+	if err := checkCredentials(o.Destinations); err != nil {
+		return nil, err
+	}
 	return &Engine{
-		o: o, destinations: o.Destinations.Table(),
+		o: o, destinations: o.Destinations.Table(), alarms: alarms{log: o.Log},
 		walker: &mxfailover.Walker{
 			Hostname: o.Hostname, OwnName: o.OwnName, Port: o.Port, Sources: o.SourceAddresses, Timeouts: o.Timeouts,
 			Roots: o.TLSRoots, Open: o.Connections, Tracer: o.Tracer, Dial: o.Dial,

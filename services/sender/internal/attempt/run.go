@@ -64,6 +64,13 @@ func (r *run) attempt(ctx context.Context) {
 		r.settleAll(fail)
 		return
 	}
+	smarthost := dest.Smarthost
+	auth, fail := credentials(smarthost)
+	if fail != nil {
+		r.settleAll(fail)
+		r.e.alarms.raise(smarthost.Host, fail)
+		return
+	}
 	route, fail := r.resolve(ctx, dest)
 	if fail != nil {
 		r.settleAll(fail)
@@ -73,9 +80,12 @@ func (r *run) attempt(ctx context.Context) {
 	dest = r.e.destinations.For(r.rec.GetDestination(), route.GetSite())
 	walked := r.e.walker.Deliver(ctx, route, mxfailover.Mail{
 		Message: message(r.rec, r.job.MayStart), OpenBody: r.job.Body, TLS: dest.TLS,
-		TLSOptional: r.rec.GetEnvelope().GetTlsOptional(), Dialled: dialledBefore(r.rec),
+		Auth: auth, Smarthost: smarthost.Name(), TLSOptional: r.rec.GetEnvelope().GetTlsOptional(), Dialled: dialledBefore(r.rec),
 	})
 	r.results, r.tries, r.bodyErr = walked.Recipients, walked.Tries, walked.BodyErr
+	for _, one := range r.results {
+		r.e.alarms.raise(smarthost.Host, one.Failure)
+	}
 }
 
 // tooLarge refuses a message over the configured size before any work on the network.

@@ -44,8 +44,13 @@ type Smarthost struct {
 	// Username is for AUTH (RFC 4954).
 	Username string `yaml:"username" help:"User name for AUTH. Empty: no AUTH."`
 	// PasswordFile holds the password.
-	PasswordFile string `yaml:"password_file" help:"File with the password for AUTH."`
+	PasswordFile string `yaml:"password_file" help:"File with the password for AUTH. It is read for each attempt."`
+	// InsecureAuth allows the credentials outside verified TLS.
+	InsecureAuth bool `yaml:"insecure_auth" help:"Say user name and password also where TLS is not verified, or not in use. Otherwise they are said only to a host whose certificate carries the name in host."`
 }
+
+// Name is the host without brackets: the name its certificate must carry.
+func (s Smarthost) Name() string { return strings.TrimSuffix(strings.TrimPrefix(s.Host, "["), "]") }
 
 // Route is the smarthost as the resolver takes it: "[host]:port" or "host" with ":port" where one is set; empty without
 // a smarthost.
@@ -76,13 +81,16 @@ func (l List) Validate() error {
 			f.Add(key+".tls", "must be off, opportunistic, require or verify, not %q", c.TLS)
 		}
 		c.Smarthost.check(&f, key+".smarthost")
+		verified := c.TLS == "" || c.TLS == TLSVerify
+		f.Check(verified || c.Smarthost.Username == "" || c.Smarthost.InsecureAuth, key+".tls",
+			"must be verify, or empty, where smarthost.username is set and smarthost.insecure_auth is not")
 	}
 	return f.Err()
 }
 
 func (s Smarthost) check(f *config.Faults, key string) {
 	if s.Host != "" {
-		name := strings.TrimSuffix(strings.TrimPrefix(s.Host, "["), "]")
+		name := s.Name()
 		bracketed := len(s.Host) == len(name)+2
 		_, err := mailaddr.ToASCII(name)
 		if _, ipErr := netip.ParseAddr(name); ipErr == nil && bracketed {

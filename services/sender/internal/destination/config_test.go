@@ -57,20 +57,23 @@ func TestValidate(t *testing.T) {
 		{Match: "a.test", TLS: TLSVerify, Connections: 5, Rate: 60, MaxSize: config.MiB},
 		{Match: "b.test", Smarthost: Smarthost{Host: "[192.0.2.1]", Port: 25}},
 		{Match: "c.test", Smarthost: Smarthost{Host: "relay.test", Username: "u", PasswordFile: "f"}},
+		{Match: "d.test", TLS: TLSVerify, Smarthost: Smarthost{Host: "relay.test", Username: "u", PasswordFile: "f"}},
+		{Match: "e.test", TLS: TLSOff, Smarthost: Smarthost{Host: "relay.test", Username: "u", PasswordFile: "f", InsecureAuth: true}},
 	}
 	if err := good.Validate(); err != nil {
 		t.Error(err)
 	}
 	for key, bad := range map[string]Config{
-		"[0].match":           {Match: ""},
-		"[0].match: must":     {Match: "a b"},
-		"[0].connections":     {Match: "*", Connections: -1},
-		"[0].rate":            {Match: "*", Rate: -1},
-		"[0].tls":             {Match: "*", TLS: "yes"},
-		"[0].smarthost.host":  {Match: "*", Smarthost: Smarthost{Host: "[relay.test"}},
-		"[0].smarthost.port":  {Match: "*", Smarthost: Smarthost{Host: "relay.test", Port: 70000}},
-		"[0].smarthost":       {Match: "*", Smarthost: Smarthost{Port: 25}},
-		"[0].smarthost: user": {Match: "*", Smarthost: Smarthost{Host: "relay.test", Username: "u"}},
+		"[0].match":               {Match: ""},
+		"[0].match: must":         {Match: "a b"},
+		"[0].connections":         {Match: "*", Connections: -1},
+		"[0].rate":                {Match: "*", Rate: -1},
+		"[0].tls":                 {Match: "*", TLS: "yes"},
+		"[0].smarthost.host":      {Match: "*", Smarthost: Smarthost{Host: "[relay.test"}},
+		"[0].smarthost.port":      {Match: "*", Smarthost: Smarthost{Host: "relay.test", Port: 70000}},
+		"[0].smarthost":           {Match: "*", Smarthost: Smarthost{Port: 25}},
+		"[0].tls: must be verify": {Match: "*", TLS: TLSOpportunistic, Smarthost: Smarthost{Host: "relay.test", Username: "u", PasswordFile: "f"}},
+		"[0].smarthost: user":     {Match: "*", Smarthost: Smarthost{Host: "relay.test", Username: "u"}},
 	} {
 		err := List{bad}.Validate()
 		if err == nil || !strings.Contains(err.Error(), "sender.destinations"+key) {

@@ -25,7 +25,7 @@ type attempt struct {
 	pending []int            // recipients that have no verdict yet
 	left    [][]verdict.Left // for each recipient, why addresses were left
 	skip    []map[int]bool   // for each recipient, the hosts not to ask again
-	over    *smtpreply.Error // the walk has ended: the sender stops, or the content cannot be sent
+	over    *smtpreply.Error // the walk has ended: the sender stops, the content cannot be sent, or the smarthost refuses us
 }
 
 func newAttempt(w *Walker, route *resolverv1.ResolveRouteResponse, m Mail) *attempt {

@@ -39,6 +39,9 @@ func (a *attempt) policy(host *resolverv1.Host) (smtpclient.TLSPolicy, *smtprepl
 		p.Word, p.ForMessage = wordRequireTLS, true
 		return p, nil
 	}
+	if a.mail.Auth != nil && !a.mail.Auth.Insecure {
+		return a.forCredentials(host), nil
+	}
 	if a.mail.TLSOptional {
 		return a.plain(host, smtpclient.TLSOpportunistic, tlsOpportunistic), nil
 	}
@@ -57,6 +60,21 @@ func (a *attempt) policy(host *resolverv1.Host) (smtpclient.TLSPolicy, *smtprepl
 		}
 	}
 	return a.published(host), nil
+}
+
+// forCredentials is a policy that verifies, whatever the message or the operator's word for TLS allow (S-43). Without
+// DANE or MTA-STS nothing vouches for the names of MX records, so that the certificate must carry the name configured;
+// a host below it is as good.
+func (a *attempt) forCredentials(host *resolverv1.Host) smtpclient.TLSPolicy {
+	if p := a.published(host); p.Mode >= smtpclient.TLSVerify {
+		return p
+	}
+	p := a.plain(host, smtpclient.TLSVerify, tlsVerify)
+	p.Names = []string{a.mail.Smarthost}
+	if strings.HasSuffix(host.GetName(), "."+a.mail.Smarthost) {
+		p.Names = append(p.Names, host.GetName())
+	}
+	return p
 }
 
 // published is the policy the resolver found.

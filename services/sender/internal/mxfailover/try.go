@@ -81,6 +81,9 @@ func (a *attempt) talk(ctx context.Context, i int, recipients []int, record *eve
 		// A host that has answered EHLO without STARTTLS has told all that a message with REQUIRETLS asks (S-41).
 		known := fail.Reason == smtpreply.ReasonRequireTLSPolicy
 		a.leaveAll(recipients, verdict.Left{Host: c.host, Known: known, Failure: fail})
+		if verdict.NeedsOperator(fail) {
+			a.over = fail
+		}
 		return fail
 	}
 	if fail = a.openBody(); fail != nil {
@@ -98,9 +101,9 @@ func (a *attempt) options(i int, policy smtpclient.TLSPolicy) smtpclient.Options
 	w, c := a.w, &a.plan[i]
 	o := smtpclient.Options{
 		Address: c.address, Source: w.source(c.address.Addr()), Hostname: w.Hostname, TLS: policy, Timeouts: w.Timeouts,
-		LastCandidate: a.isLast(i), Dial: w.Dial, Open: w.Open, Tracer: w.Tracer,
+		Auth: a.mail.Auth, LastCandidate: a.isLast(i), Dial: w.Dial, Open: w.Open, Tracer: w.Tracer,
 	}
-	if c.of.GetName() != "" {
+	if c.of.GetName() != "" && a.mail.Smarthost == "" {
 		o.OwnName = w.OwnName
 	}
 	return o

@@ -55,6 +55,10 @@ type Mail struct {
 	OpenBody func() (io.ReadSeekCloser, error)
 	// TLS is the operator's word for the destination: off, opportunistic, require, verify; empty: the route's policy.
 	TLS string
+	// Auth is for the smarthost that the route leads to; nil: nobody authenticates.
+	Auth *smtpclient.Auth
+	// Smarthost is its name, or address, as it is configured; empty: the route is the domain's own.
+	Smarthost string
 	// TLSOptional says that policies are not enforced for this message (RFC 8689, section 4.2.2).
 	TLSOptional bool
 	// Dialled are the addresses of the attempt before: within a host they are tried last.

@@ -57,6 +57,7 @@ type Conn struct {
 	log       transcript
 	messages  int
 	preceding []string // transcript of the connections before this one
+	secrets   []string // what no transcript and no failure may hold
 }
 
 // Extensions is what the host offered in its last reply to EHLO.
@@ -179,7 +180,11 @@ func (c *Conn) poll(stage smtpreply.Stage) (reply rawReply, fail *smtpreply.Erro
 	reply, surplus, fault := c.box.next()
 	switch {
 	case reply.code != 0:
-		c.log.reply(reply)
+		told := reply
+		if stage == smtpreply.StageAuth {
+			reply, told = c.withoutSecrets(reply)
+		}
+		c.log.reply(told)
 		return reply, nil, true
 	case surplus.code != 0:
 		return rawReply{}, c.surplus(stage, surplus), true

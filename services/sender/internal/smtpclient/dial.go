@@ -16,7 +16,7 @@ type approach struct {
 	finding string // why clear is set
 }
 
-// Dial opens a session with the host at o.Address: connect, greeting, EHLO or HELO, STARTTLS by policy. It makes up to
+// Dial opens a session with the host at o.Address: connect, greeting, EHLO or HELO, STARTTLS by policy, AUTH where asked for. It makes up to
 // two further connections to the same address when a host hangs up at EHLO or when an opportunistic handshake fails.
 //
 // The Conn is never nil. After a failure it is closed and only tells how far the session came.
@@ -50,7 +50,10 @@ func (c *Conn) open(ctx context.Context) *smtpreply.Error {
 	if fail := c.hello(ctx); fail != nil {
 		return fail
 	}
-	return c.secure(ctx)
+	if fail := c.secure(ctx); fail != nil {
+		return fail
+	}
+	return c.auth(ctx)
 }
 
 // learn says whether, and how, another connection to the same address may help.

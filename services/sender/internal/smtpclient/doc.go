@@ -2,7 +2,7 @@
 
 // Package smtpclient speaks SMTP to one host: it opens a session and hands messages over (RFC 5321).
 //
-// [Dial] goes through the phases connect, greeting, EHLO and STARTTLS; [Conn.Send] goes through MAIL, RCPT, DATA, the
+// [Dial] goes through the phases connect, greeting, EHLO, STARTTLS and AUTH; [Conn.Send] goes through MAIL, RCPT, DATA, the
 // content and the final dot, pipelined when the host offers it (RFC 2920); [Conn.Quit] ends the session. Each phase has
 // its file and its time limit. What came out is told as facts: a [smtpreply.Error] with stage and reply for each
 // recipient. Whether a failure means another host, a later attempt or a bounce is decided in package verdict, which

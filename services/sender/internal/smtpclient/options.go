@@ -10,6 +10,8 @@ import (
 	"net/netip"
 
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/postrider/postrider/services/sender/internal/sasl"
 )
 
 // Options say how to open a session.
@@ -26,6 +28,8 @@ type Options struct {
 	TLS TLSPolicy
 	// Timeouts are the limits of the steps.
 	Timeouts Timeouts
+	// Auth authenticates after TLS (RFC 4954); nil: whatever the host offers, nobody authenticates (S-25).
+	Auth *Auth
 	// LastCandidate chooses GreetingLast instead of Greeting (S-02).
 	LastCandidate bool
 	// Dial opens the connection; nil: TCP.
@@ -34,6 +38,14 @@ type Options struct {
 	Open func(delta int)
 	// Tracer makes the spans of the steps under the span of the context; nil: none.
 	Tracer trace.Tracer
+}
+
+// Auth is what a smarthost is shown.
+type Auth struct {
+	// Credentials are said by the best mechanism in common.
+	Credentials sasl.Credentials
+	// Insecure allows them outside verified TLS (S-43).
+	Insecure bool
 }
 
 // TLSMode is what TLS must satisfy.

@@ -55,6 +55,9 @@ func (t *transcript) reply(r rawReply) {
 	t.add(entry{who: 'S', reply: rawReply{code: r.code, texts: kept}})
 }
 
+// secret notes that something was said that is not told.
+func (t *transcript) secret() { t.command([]byte("(credentials)")) }
+
 func (t *transcript) note(text string) { t.add(entry{who: '*', text: text}) }
 
 // add keeps the first and the last half of a long session.

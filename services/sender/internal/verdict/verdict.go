@@ -41,7 +41,7 @@ func Of(fail *smtpreply.Error, clearFallback bool) Verdict {
 	switch {
 	case fail == nil:
 		return Delivered
-	case fail.Reason == smtpreply.ReasonAmbiguous, fail.Reason == smtpreply.ReasonShutdown:
+	case fail.Reason == smtpreply.ReasonAmbiguous, fail.Reason == smtpreply.ReasonShutdown, NeedsOperator(fail):
 		return Defer
 	case fail.Stage == smtpreply.StageLocal, fail.Stage == smtpreply.StageResolve:
 		return local(fail)
@@ -51,6 +51,12 @@ func Of(fail *smtpreply.Error, clearFallback bool) Verdict {
 		return Next
 	}
 	return transaction(fail)
+}
+
+// NeedsOperator reports credentials that a smarthost does not take: no other host and no bounce can help, only somebody
+// who mends the configuration (S-44).
+func NeedsOperator(fail *smtpreply.Error) bool {
+	return fail.Reason == smtpreply.ReasonAuth || fail.Reason == smtpreply.ReasonAuthMechanism
 }
 
 // local judges what no host had a part in: the class of the recorded status decides.
