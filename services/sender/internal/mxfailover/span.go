@@ -31,8 +31,8 @@ func (a *attempt) begin(ctx context.Context, c *candidate) (context.Context, tra
 	return ctx, span
 }
 
-// endTry ends it with why the host was left and what came next.
-func endTry(span trace.Span, record *eventv1.HostTry, fail *smtpreply.Error) {
+// endTry ends it with why the host was left, what came next, and what was said in a failed session.
+func endTry(span trace.Span, record *eventv1.HostTry, m *smtpclient.Message, fail *smtpreply.Error) {
 	if span == nil {
 		return
 	}
@@ -45,5 +45,6 @@ func endTry(span trace.Span, record *eventv1.HostTry, fail *smtpreply.Error) {
 		span.SetAttributes(smtpclient.FailureAttributes(fail)...)
 		span.SetStatus(codes.Error, string(fail.Reason))
 	}
+	tellTranscript(span, record.GetTranscript(), m)
 	span.End()
 }

@@ -54,7 +54,7 @@ func (a *attempt) try(ctx context.Context, i int) (next int) {
 		a.finish()
 	}
 	record.LeftFor = a.leftFor(c.host, next, fail)
-	endTry(span, record, fail)
+	endTry(span, record, a.mail.Message, fail)
 	return next
 }
 
