@@ -3,7 +3,9 @@
 package resolver
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"runtime"
 	"strings"
 	"sync"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/postrider/postrider/kit/rpc"
 	resolverv1 "github.com/postrider/postrider/proto/postrider/resolver/v1"
 	"github.com/postrider/postrider/testkit/dnstest"
 )
@@ -149,4 +152,47 @@ func heap() uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
+}
+
+// The price of a cached route over gRPC, beside that of a call that does nothing.
+func BenchmarkOverGRPC(b *testing.B) {
+	srv := dnstest.Start(b, threeMX("example.test"))
+	s := startQuiet(b, settings(srv))
+	resolve(b, s, &resolverv1.ResolveRouteRequest{Domain: "example.test"})
+	server := rpc.NewServer(rpc.ServerOptions{DefaultRight: rpc.RightAny})
+	s.Register(server)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(b.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(ctx, l) }()
+	conn, err := rpc.Dial(l.Addr().String(), rpc.ClientOptions{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() {
+		_ = conn.Close()
+		stop()
+		<-ended
+	}()
+	client := resolverv1.NewResolverServiceClient(conn)
+	b.Run("empty", func(b *testing.B) {
+		in := &resolverv1.FlushCacheRequest{Name: "none.test"}
+		for b.Loop() {
+			if _, err := client.FlushCache(b.Context(), in); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	resolve(b, s, &resolverv1.ResolveRouteRequest{Domain: "example.test"})
+	b.Run("route", func(b *testing.B) {
+		in := &resolverv1.ResolveRouteRequest{Domain: "example.test"}
+		for b.Loop() {
+			if _, err := client.ResolveRoute(b.Context(), in); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }

@@ -81,6 +81,30 @@ func TestR38_CheckServers(t *testing.T) {
 	}
 }
 
+// A server that cannot reach the root is not one that fails.
+func TestR38_ServerCutOffFromTheRoot(t *testing.T) {
+	srv := dnstest.Start(t, zone)
+	srv.SetBehaviour(dnstest.Match{Name: "."}, dnstest.Hang)
+	c := settings(srv)
+	brisk(&c)
+	log := &lines{}
+	s := start(t, c, environment(log, nil))
+	s.monitor.round(t.Context())
+	out, err := s.CheckServers(t.Context(), &resolverv1.CheckServersRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := table(out.GetServers()[0]); got != "udp/plain ok, tcp/plain ok, udp/edns ok, tcp/truncation ok" {
+		t.Errorf("%s", got)
+	}
+	if p := out.GetServers()[0].GetProbes()[0]; !strings.Contains(p.GetDetail(), "localhost") {
+		t.Errorf("%v, want it said", p)
+	}
+	if got := log.with("DNS server fails"); len(got) != 0 {
+		t.Errorf("log %q", got)
+	}
+}
+
 func TestR38_ForcedTCPAsksForMX(t *testing.T) {
 	srv := dnstest.Start(t, zone)
 	s := startQuiet(t, settings(srv))

@@ -91,9 +91,8 @@ func (c Checker) Check(ctx context.Context, server netip.AddrPort) []Probe {
 
 func (c Checker) one(ctx context.Context, server netip.AddrPort, t dnstransport.Transport, name string, q dnswire.Query) Probe {
 	began := time.Now()
-	m, err := c.ask(ctx, server, t, q)
 	p := Probe{Transport: t, Name: name}
-	p.Result, p.Detail = judge(m, err, t)
+	p.Result, p.Detail, _ = c.try(ctx, server, t, q)
 	p.Took = time.Since(began)
 	return p
 }
@@ -103,18 +102,34 @@ func (c Checker) one(ctx context.Context, server netip.AddrPort, t dnstransport.
 func (c Checker) truncation(ctx context.Context, server netip.AddrPort, q dnswire.Query) Probe {
 	began := time.Now()
 	p := Probe{Transport: dnstransport.UDP, Name: Truncation}
-	m, err := c.ask(ctx, server, dnstransport.UDP, q)
-	p.Result, p.Detail = judge(m, err, dnstransport.UDP)
-	if p.Result == OK {
-		whole := m.Result != dnsquery.ResultTruncated
+	var truncated bool
+	if p.Result, p.Detail, truncated = c.try(ctx, server, dnstransport.UDP, q); p.Result == OK {
 		p.Transport = dnstransport.TCP
-		m, err = c.ask(ctx, server, dnstransport.TCP, q)
-		if p.Result, p.Detail = judge(m, err, dnstransport.TCP); p.Result == OK && whole {
+		p.Result, p.Detail, _ = c.try(ctx, server, dnstransport.TCP, q)
+		if p.Result == OK && p.Detail == "" && !truncated {
 			p.Detail = "The answer over UDP was not truncated; the question was asked over TCP all the same."
 		}
 	}
 	p.Took = time.Since(began)
 	return p
+}
+
+// local is a name servers know by themselves (RFC 6761, section 6.3).
+const local = "localhost"
+
+// try sends a query and names what came back. A server that is cut off from the root is silent about it, but still a
+// server that works: it is asked for localhost then.
+func (c Checker) try(ctx context.Context, server netip.AddrPort, t dnstransport.Transport, q dnswire.Query) (r Result, detail string, truncated bool) {
+	m, err := c.ask(ctx, server, t, q)
+	r, detail = judge(m, err, t)
+	if (r == Timeout || r == Reset) && q.Question.Name == "" && ctx.Err() == nil {
+		q.Question = dnsquery.Question{Name: local, Type: dnsquery.TypeA}
+		m, err := c.ask(ctx, server, t, q)
+		if again, _ := judge(m, err, t); again == OK {
+			return OK, "No answer about the root came in time, but one about localhost: the server works and may be cut off.", false
+		}
+	}
+	return r, detail, r == OK && m.Result == dnsquery.ResultTruncated
 }
 
 // ask sends a query; over UDP once more when the first is not answered, since a datagram may be lost.
