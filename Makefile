@@ -23,9 +23,13 @@ SERVICES := gateway resolver sender dsn
 SCENARIO ?=
 # make fuzz FUZZTIME=10m runs each fuzz target that long.
 FUZZTIME ?= 20s
-# make kill-rounds ROUNDS=50 SEED=1 kills the all-in-one that often.
-ROUNDS ?= 50
-SEED   ?= 1
+# make kill-rounds ROUNDS=50 SEED=1 kills the all-in-one that often; make chaos ROUNDS=20 SEED=1 does harm that often.
+kill-rounds: ROUNDS ?= 50
+chaos: ROUNDS ?= 20
+SEED ?= 1
+# make chaos SHAPE=all-in-one (or two-senders) runs one shape with all rounds; RATE is messages a second.
+SHAPE ?=
+RATE  ?= 500
 
 .PHONY: help
 help: ## list the targets
@@ -97,6 +101,15 @@ e2e: build $(BIN)/nats-server $(BIN)/grpcurl ## run the end-to-end scenarios, or
 .PHONY: kill-rounds
 kill-rounds: $(BIN)/postrider ## kill -9 the all-in-one ROUNDS (50) times between accept and delivery; nothing may be lost
 	POSTRIDER_BIN=$(BIN) KILL_ROUNDS=$(ROUNDS) KILL_SEED=$(SEED) go test -count=1 -timeout 15m -v -run TestKillRounds ./e2e/killrounds/
+
+.PHONY: chaos
+chaos: $(BIN)/nats-server ## kill, stop and cut off processes under load ROUNDS (20) times; the last line says what became of the mail
+	@mkdir -p $(BIN)/chaos .data/chaos
+	@for p in $(SERVICES); do go build -tags chaos -o $(BIN)/chaos/$$p ./services/$$p/cmd/$$p; done
+	@go build -tags chaos -o $(BIN)/chaos/postrider ./cmd/postrider
+	@status=0; POSTRIDER_BIN=$(BIN) CHAOS_STATE=$(ROOT)/.data/chaos CHAOS_ROUNDS=$(ROUNDS) CHAOS_SEED=$(SEED) CHAOS_SHAPE=$(SHAPE) \
+	  CHAOS_RATE=$(RATE) go test -count=1 -timeout 3h -v -run TestChaos ./e2e/chaos/ || status=$$?; \
+	cat .data/chaos/seed-$(SEED)/result.json; exit $$status
 
 .PHONY: bench
 bench: ## run the Go benchmarks of all modules once, allocations included

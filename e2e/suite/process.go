@@ -72,7 +72,10 @@ func startProcess(t testing.TB, name string, o Options, env []string, program st
 	}()
 	t.Cleanup(func() {
 		p.Stop(t)
-		if t.Failed() {
+		switch {
+		case t.Failed() && o.LogDir != "":
+			t.Logf("log of %s: %s", name, o.LogDir)
+		case t.Failed():
 			t.Logf("log of %s:\n%s", name, p.Log())
 		}
 	})
@@ -159,6 +162,28 @@ func (p *Process) Kill(t testing.TB) {
 	case <-p.done:
 	case <-time.After(stopTimeout):
 		t.Fatalf("%s is not gone after SIGKILL", p.name)
+	}
+}
+
+// ServingOrGone waits until the process serves (true) or has ended.
+func (p *Process) ServingOrGone(t testing.TB) bool {
+	t.Helper()
+	deadline := time.After(startTimeout)
+	for {
+		p.mu.Lock()
+		changed := p.changed
+		serving := slices.ContainsFunc(p.lines, func(line map[string]any) bool { return field(line, "msg") == "serving" })
+		p.mu.Unlock()
+		if serving {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-p.done:
+			return false
+		case <-deadline:
+			t.Fatalf("%s neither serves nor ends within %s; its log:\n%s", p.name, startTimeout, p.Log())
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -103,9 +104,9 @@ func (s *Suite) program(t testing.TB, name string) string {
 // suite's processes. more overlays the suite's settings, env the environment.
 func (s *Suite) Launch(t testing.TB, program, name string, more Settings, env ...string) *Process {
 	t.Helper()
-	sections, args := append(shared, program), []string{}
+	sections, args := slices.Concat(shared, []string{program}), []string{}
 	if program == "postrider" {
-		sections, args = append(shared, "gateway", "resolver", "sender", "dsn"), []string{"serve"}
+		sections, args = slices.Concat(shared, []string{"gateway", "resolver", "sender", "dsn"}), []string{"serve"}
 	}
 	file := filepath.Join(s.Dir, name+".yaml")
 	s.settings(more).file(t, file, sections...)
@@ -149,7 +150,7 @@ func (s *Suite) StartNATS(t testing.TB, port int) string {
 		port = -1
 	}
 	store := filepath.Join(s.Dir, "nats")
-	if embedded := filepath.Join(s.Dir, "data"); exists(filepath.Join(embedded, "jetstream")) {
+	if embedded := filepath.Join(s.Dir, "data", "nats"); exists(filepath.Join(embedded, "jetstream")) {
 		store = embedded
 	}
 	conf := filepath.Join(s.Dir, "nats.conf")

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package chaos
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+)
+
+func TestMain(m *testing.M) {
+	switch os.Getenv(roleVariable) {
+	case "client":
+		os.Exit(runClient())
+	case "sink":
+		os.Exit(runSink())
+	}
+	os.Exit(m.Run())
+}
+
+// TestChaos is make chaos. Without the folder that its state is kept in it is a short one, without the further round.
+func TestChaos(t *testing.T) {
+	folder, few := os.Getenv("CHAOS_STATE"), os.Getenv("CHAOS_STATE") == ""
+	if few {
+		folder = t.TempDir()
+	}
+	rounds, seed, rate := number(t, "CHAOS_ROUNDS", 4), number(t, "CHAOS_SEED", 1), number(t, "CHAOS_RATE", 100)
+	dir := filepath.Join(folder, "seed-"+strconv.Itoa(seed))
+	if err := openState(dir); err != nil {
+		t.Fatal(err)
+	}
+	total := Result{}
+	for _, s := range []struct {
+		name   string
+		rounds int
+	}{{"all-in-one", rounds - rounds/3}, {"two-senders", rounds / 3}} {
+		if only := os.Getenv("CHAOS_SHAPE"); only != "" {
+			if only != s.name {
+				continue
+			}
+			s.rounds = rounds
+		}
+		total = total.plus(runShape(t, s.name, filepath.Join(dir, s.name), options{seed: seed, rate: rate, rounds: s.rounds, few: few}))
+	}
+	if t.Failed() && total.Lost == 0 && total.UnmarkedDuplicate == 0 {
+		return // the harness itself failed: the next call goes on
+	}
+	if err := save(filepath.Join(dir, resultFile), total); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// runShape runs one shape, or takes its result when it is there, and fails the test when mail is lost or came twice
+// without a mark.
+func runShape(t *testing.T, name, dir string, o options) (r Result) {
+	t.Helper()
+	if load(filepath.Join(dir, resultFile), &r) != nil {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, dir, o)
+			var s shape = &allInOne{world: w}
+			if name == "two-senders" {
+				s = &twoSenders{world: w}
+			}
+			r = w.run(s)
+			w.must(save(filepath.Join(dir, resultFile), r))
+		})
+	}
+	text, err := json.Marshal(r)
+	t.Logf("%s: %s %v", name, text, err)
+	if r.Lost > 0 || r.UnmarkedDuplicate > 0 {
+		t.Errorf("%s: %d lost, %d duplicates without a mark", name, r.Lost, r.UnmarkedDuplicate)
+	}
+	if r.Accepted == 0 {
+		t.Errorf("%s: nothing was accepted", name)
+	}
+	return r
+}
+
+func number(t *testing.T, name string, fallback int) int {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return fallback
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatalf("%s=%q: must be a number above 0", name, text)
+	}
+	return n
+}
