@@ -5,19 +5,28 @@ package sender
 import (
 	"context"
 
+	"google.golang.org/grpc"
+
 	senderv1 "github.com/postrider/postrider/proto/postrider/sender/v1"
 	"github.com/postrider/postrider/services/sender/internal/lanes"
+	"github.com/postrider/postrider/services/sender/internal/probe"
 	"github.com/postrider/postrider/services/sender/internal/tenure"
 )
 
 // maxLanes bounds an answer of ListLanes: the fullest.
 const maxLanes = 1000
 
-// answers is the gRPC service. Probe is UNIMPLEMENTED for now.
+// answers is the gRPC service.
 type answers struct {
 	senderv1.UnimplementedSenderServiceServer
 
-	lanes *lanes.Lanes[*tenure.Record]
+	lanes  *lanes.Lanes[*tenure.Record]
+	prober *probe.Prober
+}
+
+// Probe goes the way to a domain and sends each step as it happens.
+func (a *answers) Probe(req *senderv1.ProbeRequest, stream grpc.ServerStreamingServer[senderv1.ProbeResponse]) error {
+	return a.prober.Probe(stream.Context(), req, stream.Send)
 }
 
 // ListLanes returns the lanes this sender holds mail in.

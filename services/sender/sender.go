@@ -22,6 +22,7 @@ import (
 	"github.com/postrider/postrider/services/sender/internal/destination"
 	"github.com/postrider/postrider/services/sender/internal/dispatch"
 	"github.com/postrider/postrider/services/sender/internal/lanes"
+	"github.com/postrider/postrider/services/sender/internal/probe"
 	"github.com/postrider/postrider/services/sender/internal/tenure"
 )
 
@@ -85,7 +86,7 @@ func New(ctx context.Context, cfg Config, env runner.Env) (runner.Service, error
 
 // Register adds the gRPC service (runner.Service).
 func (s *service) Register(r grpc.ServiceRegistrar) {
-	senderv1.RegisterSenderServiceServer(r, &answers{lanes: s.lanes})
+	senderv1.RegisterSenderServiceServer(r, &answers{lanes: s.lanes, prober: probe.New(s.engine)})
 }
 
 // Run delivers mail until ctx ends, and then gives its partitions up (runner.Service).

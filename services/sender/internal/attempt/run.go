@@ -106,11 +106,22 @@ func (r *run) resolve(ctx context.Context, dest destination.Config) (*resolverv1
 	ctx, cancel := context.WithTimeoutCause(ctx, resolveTime, errResolveTime)
 	defer cancel()
 	route, err := r.e.o.Resolver.ResolveRoute(ctx, &resolverv1.ResolveRouteRequest{
-		Domain: r.rec.GetDestination(), Smarthost: dest.Smarthost.Route(),
+		Domain: r.rec.GetDestination(), Smarthost: dest.Smarthost.Route(), IgnoreTlsPolicy: r.policyWaived(dest),
 	})
 	fail := routeFailure(ctx, route, err)
 	endResolve(span, route, fail)
 	return route, fail
+}
+
+// policyWaived reports that the policies of a host do not hold it back: the message waives them (S-42), or the operator's
+// word for the destination is weaker.
+func (r *run) policyWaived(dest destination.Config) bool {
+	envelope := r.rec.GetEnvelope()
+	return !envelope.GetRequireTls() && (envelope.GetTlsOptional() || weaker(dest))
+}
+
+func weaker(dest destination.Config) bool {
+	return dest.TLS == destination.TLSOff || dest.TLS == destination.TLSOpportunistic
 }
 
 // errResolveTime is why a look-up was ended by this side.

@@ -429,3 +429,26 @@ func TestNewChecksItsOptions(t *testing.T) {
 		}
 	})
 }
+
+// Who waives the policies is not held back by them either (S-42); REQUIRETLS never waives.
+func TestS42_WaivedPolicyIsNotAskedFor(t *testing.T) {
+	for _, c := range []struct {
+		name               string
+		optional, required bool
+		word               string
+		want               bool
+	}{
+		{"nothing said", false, false, "", false}, {"TLS-Required: No", true, false, "", true},
+		{"REQUIRETLS beside it", true, true, "", false}, {"operator, off", false, false, "off", true},
+		{"operator, opportunistic", false, false, "opportunistic", true}, {"operator, verify", false, false, "verify", false},
+	} {
+		inLab(t, func(l *lab) {
+			l.rec.Envelope.TlsOptional, l.rec.Envelope.RequireTls = c.optional, c.required
+			l.options.Destinations = destination.List{{Match: "*", TLS: c.word}}
+			l.run()
+			if got := l.resolver.asked[0].GetIgnoreTlsPolicy(); got != c.want {
+				t.Errorf("%s: %t", c.name, got)
+			}
+		})
+	}
+}

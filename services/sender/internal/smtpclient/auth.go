@@ -30,7 +30,9 @@ func (c *Conn) auth(ctx context.Context) *smtpreply.Error {
 		return nil
 	}
 	if !c.tls.GetVerified() && !c.o.Auth.Insecure {
-		return authFailure(smtpreply.ReasonAuth, "the credentials are not said outside verified TLS", nil)
+		fail := authFailure(smtpreply.ReasonAuth, "the credentials are not said outside verified TLS", nil)
+		c.observed(smtpreply.StageAuth, rawReply{}, fail)
+		return fail
 	}
 	span := c.begin(ctx, "smtp.auth")
 	x, err := sasl.Choose(c.ext.Auth, c.o.Auth.Credentials)
@@ -39,10 +41,12 @@ func (c *Conn) auth(ctx context.Context) *smtpreply.Error {
 		if errors.Is(err, sasl.ErrNoMechanism) {
 			fail = authFailure(smtpreply.ReasonAuthMechanism, "the smarthost offers neither SCRAM-SHA-256 nor PLAIN nor LOGIN", err)
 		}
+		c.observed(smtpreply.StageAuth, rawReply{}, fail)
 		span.end(0, fail)
 		return fail
 	}
 	reply, fail := c.authenticate(ctx, x)
+	c.observed(smtpreply.StageAuth, reply, fail)
 	span.end(reply.code, fail, attribute.String("smtp.auth.mechanism", x.Name()))
 	return fail
 }

@@ -22,6 +22,7 @@ func (c *Conn) connect(ctx context.Context) *smtpreply.Error {
 	conn, err := c.dial(ctx)
 	if err != nil {
 		fail := c.connectFailure(ctx, err)
+		c.observed(smtpreply.StageConnect, rawReply{}, fail)
 		span.end(0, fail)
 		return fail
 	}
@@ -34,6 +35,7 @@ func (c *Conn) connect(ctx context.Context) *smtpreply.Error {
 	if c.o.Open != nil {
 		c.o.Open(+1)
 	}
+	c.observed(smtpreply.StageConnect, rawReply{}, nil)
 	return nil
 }
 
@@ -81,6 +83,7 @@ func (c *Conn) greeting(ctx context.Context) *smtpreply.Error {
 		c.greeted = true
 		fail = c.judgeOpening(smtpreply.StageGreeting, reply)
 	}
+	c.observed(smtpreply.StageGreeting, reply, fail)
 	span.end(reply.code, fail)
 	return fail
 }

@@ -26,6 +26,7 @@ func (c *Conn) hello(ctx context.Context) *smtpreply.Error {
 		c.helo = true
 		fail = c.judgeHello(smtpreply.StageHelo, reply)
 	}
+	c.observed(smtpreply.StageHelo, reply, fail)
 	span.end(reply.code, fail)
 	return fail
 }
@@ -39,6 +40,7 @@ func (c *Conn) ehlo(ctx context.Context) (done bool, fail *smtpreply.Error) {
 	switch {
 	case fail != nil:
 	case isUnknownCommand(reply.code):
+		c.observed(smtpreply.StageEhlo, reply, nil)
 		span.end(reply.code, nil)
 		return false, nil
 	default:
@@ -47,6 +49,7 @@ func (c *Conn) ehlo(ctx context.Context) (done bool, fail *smtpreply.Error) {
 			c.ext = parseExtensions(reply.texts)
 		}
 	}
+	c.observed(smtpreply.StageEhlo, reply, fail)
 	span.end(reply.code, fail)
 	return true, fail
 }

@@ -78,6 +78,7 @@ func (t *transaction) readMail(ctx context.Context) *smtpreply.Error {
 		badParameter := reply.code == 555 || reply.code == 501 || reply.code == 504
 		t.retry = badParameter && t.optional()
 	}
+	c.observed(smtpreply.StageMail, reply, fail)
 	t.mailSpan.end(reply.code, fail)
 	return fail
 }

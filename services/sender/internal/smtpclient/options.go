@@ -34,6 +34,8 @@ type Options struct {
 	LastCandidate bool
 	// Dial opens the connection; nil: TCP.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Observe is told of each step when it is over; nil: nobody is told. It is called from within Dial and Ask.
+	Observe func(Observation)
 	// Open is told +1 when a connection is open and -1 when it is closed (O-04); nil: nobody is told.
 	Open func(delta int)
 	// Tracer makes the spans of the steps under the span of the context; nil: none.

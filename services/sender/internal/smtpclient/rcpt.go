@@ -52,14 +52,17 @@ func (t *transaction) readRcpt(ctx context.Context, k int) *smtpreply.Error {
 	reply, fail := t.reply(ctx, smtpreply.StageRcpt, c.o.Timeouts.Rcpt.Std())
 	switch {
 	case fail != nil:
-		return fail
 	case reply.code < 300:
 		t.taken++
 	default:
 		fail = c.refused(smtpreply.StageRcpt, reply)
-		if c.state == stateBroken {
-			return fail
-		}
+	}
+	c.observed(smtpreply.StageRcpt, reply, fail)
+	switch {
+	case fail == nil:
+	case c.state == stateBroken:
+		return fail
+	default:
 		t.refuse(t.rcpts[k], fail)
 	}
 	if k == len(t.rcpts)-1 {

@@ -26,13 +26,19 @@ func (c *Conn) secure(ctx context.Context) *smtpreply.Error {
 		return nil
 	case c.ext.StartTLS:
 	case p.required():
-		return p.notOffered()
+		fail := p.notOffered()
+		c.observed(smtpreply.StageStartTLS, rawReply{}, fail)
+		return fail
 	default:
 		c.tls.Finding = "STARTTLS not offered"
+		c.observed(smtpreply.StageStartTLS, rawReply{}, nil)
 		return nil
 	}
 	span := c.begin(ctx, "smtp.starttls")
 	secured, fail := c.startTLS(ctx)
+	if secured || fail != nil && fail.Code == 0 {
+		c.observed(smtpreply.StageTLS, rawReply{}, fail)
+	}
 	span.end(0, fail, attribute.String("tls.protocol.version", c.tls.GetVersion()),
 		attribute.String("mail.tls.policy", p.Word), attribute.Bool("mail.tls.verified", c.tls.GetVerified()))
 	if fail != nil || !secured {
@@ -64,8 +70,11 @@ func (c *Conn) startTLS(ctx context.Context) (secured bool, fail *smtpreply.Erro
 	}
 	if reply.code != 220 {
 		c.box.stopAt220(false)
-		return false, c.startTLSRefused(reply)
+		fail = c.startTLSRefused(reply)
+		c.observed(smtpreply.StageStartTLS, reply, fail)
+		return false, fail
 	}
+	c.observed(smtpreply.StageStartTLS, reply, nil)
 	<-c.in.done
 	if c.in.br.Buffered() > 0 || c.box.outOfStep() {
 		c.state = stateBroken
