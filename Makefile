@@ -98,6 +98,10 @@ fuzz: ## run every fuzz target for FUZZTIME (20s)
 e2e: build $(BIN)/nats-server $(BIN)/grpcurl ## run the end-to-end scenarios, or one: make e2e SCENARIO=silent-banner
 	POSTRIDER_BIN=$(BIN) go test -count=1 -timeout 20m -v ./e2e/scenario/$(if $(SCENARIO),$(or $(notdir $(wildcard e2e/scenario/*-$(SCENARIO))),$(error no scenario $(SCENARIO) in e2e/scenario)),...)
 
+.PHONY: e2e-debian
+e2e-debian: build $(BIN)/nats-server ## run the scenarios against servers of Debian's, fetched by apt-get into bin/: DNSSEC with unbound and nsd
+	POSTRIDER_BIN=$(BIN) go test -tags debian -count=1 -timeout 10m -v ./e2e/scenario/12-dnssec/
+
 .PHONY: kill-rounds
 kill-rounds: $(BIN)/postrider ## kill -9 the all-in-one ROUNDS (50) times between accept and delivery; nothing may be lost
 	POSTRIDER_BIN=$(BIN) KILL_ROUNDS=$(ROUNDS) KILL_SEED=$(SEED) go test -count=1 -timeout 15m -v -run TestKillRounds ./e2e/killrounds/
