@@ -40,10 +40,15 @@ func stream(t *testing.T, js jetstream.JetStream, replicas int) jetstream.Stream
 	return st
 }
 
+// publish asks again while a stream that was just made has no leader yet.
 func publish(t *testing.T, js jetstream.JetStream, n int) {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
 	for i := range n {
-		if _, err := js.Publish(t.Context(), "mail.0", fmt.Appendf(nil, "m%d", i)); err != nil {
+		_, err := js.Publish(ctx, "mail.0", fmt.Appendf(nil, "m%d", i),
+			jetstream.WithRetryAttempts(100), jetstream.WithRetryWait(100*time.Millisecond))
+		if err != nil {
 			t.Fatalf("publish %d: %v", i, err)
 		}
 	}
