@@ -157,16 +157,20 @@ func TestR38_DNSCheckTellsThePeopleWhichCellsAndWhatItMeans(t *testing.T) {
 		},
 		"one of two is dead": {
 			servers: []*resolverv1.ServerCheck{fine, server("192.0.2.2:53", refused, timeout, refused, refused)}, exit: 1,
-			want: []string{"cannot be used at all; the other DNS servers are asked instead."}, never: []string{"No DNS server"},
+			want: []string{"does not answer at all; the other DNS servers are asked instead."}, never: []string{"No DNS server"},
 		},
 		"all are dead": {
 			servers: []*resolverv1.ServerCheck{server("192.0.2.1:53", refused, refused, refused, refused), server("192.0.2.2:53", timeout, reset, timeout, timeout)},
 			exit:    1,
-			want:    []string{"192.0.2.1:53:", "192.0.2.2:53:", "No DNS server can be used"}, never: []string{"the other DNS servers"},
+			want:    []string{"192.0.2.1:53:", "192.0.2.2:53:", "does not answer at all.\n", "No DNS server answers"}, never: []string{"the other DNS servers"},
 		},
 		"lame": {
 			servers: []*resolverv1.ServerCheck{server("192.0.2.1:53", malformed, malformed, malformed, malformed)}, exit: 1,
-			want: []string{"recursion", "No DNS server can be used"},
+			want: []string{"recursion", "resolver.check_name"}, never: []string{"No DNS server", "at all"},
+		},
+		"spoilt over one, silent over the other": {
+			servers: []*resolverv1.ServerCheck{server("192.0.2.1:53", timeout, malformed, timeout, timeout)}, exit: 1,
+			want: []string{"answers, but not this question"}, never: []string{"No DNS server", "Mail goes on"},
 		},
 		"no EDNS0": {
 			servers: []*resolverv1.ServerCheck{server("192.0.2.1:53", good, good, timeout, good)}, exit: 1,

@@ -59,7 +59,7 @@ func writeDNSCheck(w io.Writer, r *resolverv1.CheckServersResponse) {
 	}
 	switch {
 	case silent > 0 && silent == len(r.GetServers()):
-		fmt.Fprintln(w, "No DNS server can be used: no mail can be delivered until one can. It waits in the queue.")
+		fmt.Fprintln(w, "No DNS server answers: no mail can be delivered until one does. It waits in the queue.")
 	case failing == 0 && len(r.GetServers()) > 0:
 		fmt.Fprintln(w, "Every DNS server answers in every way.")
 	}
@@ -134,9 +134,13 @@ func newCells(s *resolverv1.ServerCheck) cells {
 	return c
 }
 
-// silent reports a server of no use to anybody.
+// silent reports a server from which nothing comes at all.
 func (c cells) silent() bool {
-	return c.udp != resolverv1.ProbeResult_PROBE_RESULT_OK && c.tcp != resolverv1.ProbeResult_PROBE_RESULT_OK
+	return nothing(c.udp) && nothing(c.tcp)
+}
+
+func nothing(r resolverv1.ProbeResult) bool {
+	return r != resolverv1.ProbeResult_PROBE_RESULT_OK && r != resolverv1.ProbeResult_PROBE_RESULT_MALFORMED
 }
 
 // meaning is one sentence for the administrator: what the failed ways mean for the mail, and what to look at.
@@ -147,10 +151,10 @@ func (c cells) meaning(port string, others bool) string {
 		instead = "; the other DNS servers are asked instead"
 	}
 	switch {
-	case c.udp == malformed && c.tcp == malformed:
-		return "The server answers, but not as a mail server needs it: it must look up every name for us (recursion), not only its own" + instead + "."
 	case c.silent():
-		return "The server cannot be used at all" + instead + "."
+		return "The server does not answer at all" + instead + "."
+	case c.udp != ok && c.tcp != ok:
+		return "The server answers, but not this question: if `postrider dns check DOMAIN` finds the same, it looks up no names for us (recursion is off), else set resolver.check_name to that domain."
 	case c.tcp != ok:
 		return "Mail goes on over UDP, but an answer too long for UDP cannot be had from this server: " + remedy(c.tcp, "TCP", port)
 	case c.udp != ok:
