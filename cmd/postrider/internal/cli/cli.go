@@ -34,6 +34,7 @@ type commands struct {
 	Watch   watchCommand   `cmd:"" help:"Print what happens to messages as it happens."`
 	Queue   queueCommands  `cmd:"" help:"The queue."`
 	Route   routeCommand   `cmd:"" help:"Show the mail hosts of a domain, or why there are none."`
+	Probe   probeCommand   `cmd:"" help:"Go the way mail to a domain would go, up to RCPT and without mail, and show each step."`
 	DNS     dnsCommands    `cmd:"" name:"dns" help:"DNS servers."`
 	Config  configCommands `cmd:"" help:"Configuration."`
 	Health  healthCommand  `cmd:"" help:"Ask a running server whether it is serving."`
