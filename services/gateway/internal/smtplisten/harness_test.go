@@ -52,6 +52,9 @@ func (s *submitter) SubmitBy(ctx context.Context, e *gatewayv1.Envelope, src con
 	s.mu.Lock()
 	before := s.before
 	s.mu.Unlock()
+	if e.GetSender() == "panic@example.org" {
+		panic("a fault of ours")
+	}
 	if before != nil {
 		return nil, before
 	}

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -127,8 +128,17 @@ func (s *Server) begin(ctx context.Context, conn net.Conn) {
 	s.sessions.Go(func() {
 		defer s.remove(ss)
 		defer func() { _ = ss.conn.Close() }()
+		defer s.panicked(ctx)
 		ss.run(ctx)
 	})
+}
+
+// panicked keeps a fault of ours in one session from ending the process with all others.
+func (s *Server) panicked(ctx context.Context) {
+	if cause := recover(); cause != nil {
+		s.o.Log.LogAttrs(ctx, slog.LevelError, "SMTP session panicked",
+			slog.Any("cause", cause), slog.String("stack", string(debug.Stack())))
+	}
 }
 
 func (s *Server) add(ss *session) bool {

@@ -402,3 +402,23 @@ func TestG06_TooLargeIsReadToItsEndAndRefused(t *testing.T) {
 		t.Errorf("%d messages", len(got))
 	}
 }
+
+func TestPanicEndsOneSessionOnly(t *testing.T) {
+	b := start(t)
+	other, c := b.greeted(), b.greeted()
+	c.send("MAIL FROM:<panic@example.org>\r\nRCPT TO:<b@example.com>\r\nDATA\r\n")
+	c.closedAtLast()
+	other.begin()
+	other.say(header+"hi\r\n.\r\n", "250")
+}
+
+// closedAtLast reads replies until the connection ends.
+func (c *client) closedAtLast() {
+	c.t.Helper()
+	for range 10 {
+		if _, err := c.reply(); err != nil {
+			return
+		}
+	}
+	c.t.Error("the connection goes on")
+}
