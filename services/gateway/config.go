@@ -5,6 +5,7 @@ package gateway
 import (
 	"github.com/postrider/postrider/kit/config"
 	"github.com/postrider/postrider/services/gateway/internal/content"
+	"github.com/postrider/postrider/services/gateway/internal/smtplisten"
 )
 
 // Config is the section gateway.
@@ -27,11 +28,24 @@ type Config struct {
 	QueueLimit config.Size `yaml:"queue_limit" help:"Most bytes that may wait in the queue; beyond it nothing is accepted. 0: 60 % of nats.max_store."`
 	// ViewDir is where the status view lies.
 	ViewDir string `yaml:"view_dir" help:"Folder of the status view, a SQLite file that is folded anew from the queue when it is missing. One folder for each gateway. Empty: nats.data_dir."`
-	// SMTPListen is for the SMTP listener.
-	SMTPListen string `yaml:"smtp_listen" help:"host:port of SMTP submission. Not available yet: must be empty."`
+	// SMTPListen is where mail is taken by SMTP.
+	SMTPListen string `yaml:"smtp_listen" help:"address:port on which mail is taken by SMTP, under the same rules as over gRPC. Empty: no SMTP."`
+	// SMTPTLS is the certificate for STARTTLS.
+	SMTPTLS SMTPTLS `yaml:"smtp_tls" help:"Certificate for STARTTLS on smtp_listen. AUTH (user: a token's name, password: the token) is offered inside TLS only."`
+	// SMTPTrustedNetworks may relay without TLS and AUTH.
+	SMTPTrustedNetworks []string `yaml:"smtp_trusted_networks" help:"Addresses or networks whose hosts may hand in mail by SMTP without TLS and AUTH, also with the null sender. Their mail is taken as a relay's: without From, with several Date or Message-ID, with long lines."`
+	// SMTPMaxConnections bounds SMTP sessions.
+	SMTPMaxConnections int `yaml:"smtp_max_connections" help:"Most SMTP sessions at once. One address that is not trusted may have a tenth of them, and no fewer than 2."`
 
 	// RebuildView folds the status view anew at the start. It is set by the command line only.
 	RebuildView bool `yaml:"-"`
+}
+
+// SMTPTLS names the files of a certificate.
+type SMTPTLS struct {
+	// CertFile is a PEM certificate chain, KeyFile its private key.
+	CertFile string `yaml:"cert_file" help:"PEM file with the certificate chain. Empty: neither STARTTLS nor AUTH."`
+	KeyFile  string `yaml:"key_file" help:"PEM file with the private key of cert_file."`
 }
 
 // Default returns a gateway on loopback with the limits of behaviour.md.
@@ -42,6 +56,8 @@ func Default() Config {
 		BareNewlines:   string(content.Reject),
 		LongLines:      string(content.Refuse),
 		MaxHops:        100,
+
+		SMTPMaxConnections: smtplisten.DefaultConnections,
 	}
 }
 
@@ -64,7 +80,7 @@ func (c *Config) Validate() error {
 	f.Check(lines == content.Refuse || lines == content.Fold, "gateway.long_lines", "must be refuse or fold, not %q", c.LongLines)
 	f.Check(c.MaxHops >= 10 && c.MaxHops <= 1000, "gateway.max_hops", "must be between 10 and 1000, not %d", c.MaxHops)
 	f.Check(c.QueueLimit == 0 || c.QueueLimit >= config.MiB, "gateway.queue_limit", "must be 0 or at least 1MiB, not %s", c.QueueLimit)
-	f.Check(c.SMTPListen == "", "gateway.smtp_listen", "must be empty: the SMTP listener is not available yet")
+	c.validateSMTP(&f)
 	return f.Err()
 }
 

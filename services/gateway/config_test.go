@@ -4,6 +4,7 @@ package gateway
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -29,7 +30,7 @@ func TestDefaultIsValidAndReadsBack(t *testing.T) {
 	if err := config.Decode(out.Bytes(), "printed", &read); err != nil {
 		t.Fatal(err)
 	}
-	if read.Gateway != cfg {
+	if fmt.Sprintf("%+v", read.Gateway) != fmt.Sprintf("%+v", cfg) {
 		t.Errorf("read back %+v, printed %+v", read.Gateway, cfg)
 	}
 }
@@ -43,11 +44,38 @@ func TestValidateNamesTheKey(t *testing.T) {
 		"gateway.max_hops":         func(c *Config) { c.MaxHops = 0 },
 		"gateway.queue_limit":      func(c *Config) { c.QueueLimit = 5 },
 		"gateway.smtp_listen":      func(c *Config) { c.SMTPListen = "127.0.0.1:2525" },
+		"gateway.smtp_tls":         func(c *Config) { c.SMTPTLS.CertFile = "x" },
+
+		"gateway.smtp_max_connections":              func(c *Config) { c.SMTPMaxConnections = 0 },
+		"gateway.smtp_trusted_networks[0]":          func(c *Config) { c.SMTPTrustedNetworks = []string{"example"} },
+		"gateway.smtp_listen: must be host:port":    smtpAt("25"),
+		"gateway.smtp_listen: must have an IP":      smtpAt("mx.example.com:25"),
+		"gateway.smtp_listen: nobody could hand in": func(c *Config) { c.SMTPListen, c.Tokens = ":25", "tokens.yaml" },
 	} {
 		cfg := Default()
 		change(&cfg)
 		if err := cfg.Validate(); err == nil || !strings.Contains(err.Error(), key) {
 			t.Errorf("%s: %v", key, err)
+		}
+	}
+}
+
+// smtpAt listens for SMTP and takes mail of this machine.
+func smtpAt(address string) func(*Config) {
+	return func(c *Config) { c.SMTPListen, c.SMTPTrustedNetworks = address, []string{"127.0.0.1"} }
+}
+
+func TestSMTPListenIsTakenWhenSomebodyCanUseIt(t *testing.T) {
+	for name, change := range map[string]func(*Config){
+		"trusted": smtpAt("127.0.0.1:2525"), "every address": smtpAt(":25"), "IPv6": smtpAt("[::1]:25"),
+		"tokens": func(c *Config) {
+			c.SMTPListen, c.Tokens, c.SMTPTLS = "192.0.2.1:587", "tokens.yaml", SMTPTLS{"cert.pem", "key.pem"}
+		},
+	} {
+		cfg := Default()
+		change(&cfg)
+		if err := cfg.Validate(); err != nil {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

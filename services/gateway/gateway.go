@@ -106,12 +106,17 @@ func (g *Gateway) Run(ctx context.Context, ready func()) error {
 	background.Go(func() { q.gauge.Run(ctx, begun.Done) })
 	background.Go(func() { bodysweep.New(q.view, q.bodies, g.env.Log, time.Now).Run(ctx) })
 	begun.Wait() // both are bounded in time, and neither need have succeeded
+	submitter := submit.New(q.submitOptions())
+	smtpEnded := g.startSMTP(ctx, submitter)
 	g.parts.Store(&mailservice.Parts{
-		Submitter: submit.New(q.submitOptions()), View: q.view, Watcher: events.New(q.js), MaxSize: g.cfg.MaxMessageSize.Bytes(),
+		Submitter: submitter, View: q.view, Watcher: events.New(q.js), MaxSize: g.cfg.MaxMessageSize.Bytes(),
 	})
 	ready()
-	<-ctx.Done()
+	smtpErr := <-smtpEnded // before the appender ends: its sessions have messages to append
+	if smtpErr == nil {
+		<-ctx.Done()
+	}
 	closeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeLimit)
 	defer cancel()
-	return q.appender.Close(closeCtx)
+	return errors.Join(smtpErr, q.appender.Close(closeCtx))
 }

@@ -8,7 +8,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -84,7 +86,16 @@ type Options struct {
 
 // Run serves until ctx ends and everything has drained.
 func Run(ctx context.Context, c *Config, o Options) error {
-	return runner.Run(ctx, c.process(o))
+	return runner.Run(ctx, c.withOwnListener().process(o))
+}
+
+// withOwnListener returns a configuration whose resolver knows that the gateway's SMTP listener is ourselves.
+func (c *Config) withOwnListener() *Config {
+	own := *c
+	if _, port, err := net.SplitHostPort(c.Gateway.SMTPListen); err == nil && port != "0" {
+		own.Resolver.OwnListeners = append(slices.Clone(own.Resolver.OwnListeners), c.Gateway.SMTPListen)
+	}
+	return &own
 }
 
 func (c *Config) process(o Options) runner.Process {
