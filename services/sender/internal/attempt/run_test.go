@@ -438,9 +438,12 @@ func TestS42_WaivedPolicyIsNotAskedFor(t *testing.T) {
 		word               string
 		want               bool
 	}{
-		{"nothing said", false, false, "", false}, {"TLS-Required: No", true, false, "", true},
-		{"REQUIRETLS beside it", true, true, "", false}, {"operator, off", false, false, "off", true},
-		{"operator, opportunistic", false, false, "opportunistic", true}, {"operator, verify", false, false, "verify", false},
+		{"nothing said", false, false, "", false},
+		{"TLS-Required: No", true, false, "", true},
+		{"REQUIRETLS beside it", true, true, "", false},
+		{"operator, off", false, false, "off", true},
+		{"operator, opportunistic", false, false, "opportunistic", true},
+		{"operator, verify", false, false, "verify", false},
 	} {
 		inLab(t, func(l *lab) {
 			l.rec.Envelope.TlsOptional, l.rec.Envelope.RequireTls = c.optional, c.required

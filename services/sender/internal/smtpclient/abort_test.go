@@ -80,8 +80,7 @@ func TestS57_S58_S59_InputWhileContentIsSent(t *testing.T) {
 		for _, read := range []int{0, 1 << 20} {
 			for _, c := range interruptions() {
 				name := kind.name + "/" + map[int]string{0: "window shut", 1 << 20: "host reads"}[read] + "/" + c.name
-				t.Run(name, func(t *testing.T) {
-					t.Parallel()
+				t.Run(name, func(t *testing.T) { // one after the other: it is the client's time that counts
 					spoke, done := make(chan time.Time, 1), make(chan struct{})
 					over(t, func(t *testing.T, o Options) {
 						conn := mustDial(t, o)

@@ -90,11 +90,18 @@ func TestS29_UnknownCodeByItsFirstDigit(t *testing.T) {
 	for _, c := range []struct {
 		step, reply, want, status string
 	}{
-		{"RCPT", "299 whatever", "taken", ""}, {"RCPT", "499 whatever", "499", "4.0.0"},
-		{"RCPT", "599 whatever", "599", "5.0.0"}, {"RCPT", "577", "577", "5.0.0"},
-		{"MAIL", "289 hm", "taken", ""}, {"MAIL", "488 hm", "488", "4.0.0"}, {"MAIL", "588 hm", "588", "5.0.0"},
-		{"DATA", "477 hm", "477", "4.0.0"}, {"DATA", "577 hm", "577", "5.0.0"},
-		{"dot", "266 done", "taken", ""}, {"dot", "466 hm", "466", "4.0.0"}, {"dot", "566 hm", "566", "5.0.0"},
+		{"RCPT", "299 whatever", "taken", ""},
+		{"RCPT", "499 whatever", "499", "4.0.0"},
+		{"RCPT", "599 whatever", "599", "5.0.0"},
+		{"RCPT", "577", "577", "5.0.0"},
+		{"MAIL", "289 hm", "taken", ""},
+		{"MAIL", "488 hm", "488", "4.0.0"},
+		{"MAIL", "588 hm", "588", "5.0.0"},
+		{"DATA", "477 hm", "477", "4.0.0"},
+		{"DATA", "577 hm", "577", "5.0.0"},
+		{"dot", "266 done", "taken", ""},
+		{"dot", "466 hm", "466", "4.0.0"},
+		{"dot", "566 hm", "566", "5.0.0"},
 	} {
 		t.Run(c.step+" "+c.reply, func(t *testing.T) {
 			piped(t, func(t *testing.T, o Options) {
