@@ -26,7 +26,7 @@ func TestChaos(t *testing.T) {
 	if few {
 		folder = t.TempDir()
 	}
-	rounds, seed, rate := number(t, "CHAOS_ROUNDS", 4), number(t, "CHAOS_SEED", 1), number(t, "CHAOS_RATE", 100)
+	rounds, seed, rate := number(t, "CHAOS_ROUNDS", 3), number(t, "CHAOS_SEED", 1), number(t, "CHAOS_RATE", 100)
 	dir := filepath.Join(folder, "seed-"+strconv.Itoa(seed))
 	if err := openState(dir); err != nil {
 		t.Fatal(err)

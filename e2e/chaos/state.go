@@ -35,7 +35,7 @@ func openState(dir string) error {
 			return err
 		}
 	default:
-		if err := os.Rename(dir, fmt.Sprintf("%s.failed-%d", dir, time.Now().Unix())); err != nil {
+		if err := os.Rename(dir, fmt.Sprintf("%s.failed-%d", dir, time.Now().UnixNano())); err != nil {
 			return err
 		}
 	}

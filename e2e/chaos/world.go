@@ -162,6 +162,10 @@ func (w *world) progress(rounds int) {
 // drain waits until everything accepted has arrived and nothing more does.
 func (w *world) drain() {
 	w.t.Helper()
+	enough := quiet
+	if w.opts.few {
+		enough /= 3
+	}
 	last, since := -1, time.Now()
 	for tick := time.NewTicker(200 * time.Millisecond); ; <-tick.C {
 		w.must(w.tally.update(w.acceptedLog(), w.sinkLog()))
@@ -169,7 +173,7 @@ func (w *world) drain() {
 			last, since = n, time.Now()
 		}
 		missing, idle := len(w.tally.missing()), time.Since(since)
-		if missing == 0 && idle > quiet || idle > drainStall {
+		if missing == 0 && idle > enough || idle > drainStall {
 			tick.Stop()
 			return
 		}

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -189,6 +190,21 @@ func (p *Process) ServingOrGone(t testing.TB) bool {
 
 // Signal sends a signal. A process that is gone already is fine.
 func (p *Process) Signal(s syscall.Signal) { _ = p.cmd.Process.Signal(s) }
+
+// Suspend stops the process (SIGSTOP) and waits until it stands still. The signal alone only asks for that.
+func (p *Process) Suspend(t testing.TB) {
+	t.Helper()
+	p.Signal(syscall.SIGSTOP)
+	for deadline := time.Now().Add(stopTimeout); ; time.Sleep(time.Millisecond) {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID()))
+		if _, rest, ok := strings.Cut(string(status), ") "); ok && strings.HasPrefix(rest, "T") {
+			return
+		}
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("%s does not stand still: %s (%v)", p.name, status, err)
+		}
+	}
+}
 
 // Exited is closed when the process has ended.
 func (p *Process) Exited() <-chan struct{} { return p.done }

@@ -104,7 +104,7 @@ func (s *Suite) program(t testing.TB, name string) string {
 // suite's processes. more overlays the suite's settings, env the environment.
 func (s *Suite) Launch(t testing.TB, program, name string, more Settings, env ...string) *Process {
 	t.Helper()
-	sections, args := slices.Concat(shared, []string{program}), []string{}
+	sections, args := slices.Concat(shared, []string{program}), []string(nil)
 	if program == "postrider" {
 		sections, args = slices.Concat(shared, []string{"gateway", "resolver", "sender", "dsn"}), []string{"serve"}
 	}
@@ -132,6 +132,7 @@ func (s *Suite) startFour(t testing.TB, settings Settings) {
 	settings["dsn.gateway_address"] = s.Gateway
 	s.startService(t, "sender", settings)
 	s.startService(t, "dsn", settings)
+	s.options.Settings = settings // for what is launched later
 }
 
 func (s *Suite) startService(t testing.TB, name string, settings Settings) string {
