@@ -104,9 +104,11 @@ func (s *Suite) program(t testing.TB, name string) string {
 // suite's processes. more overlays the suite's settings, env the environment.
 func (s *Suite) Launch(t testing.TB, program, name string, more Settings, env ...string) *Process {
 	t.Helper()
-	sections, args := slices.Concat(shared, []string{program}), []string(nil)
+	args := make([]string, 0, 3)
+	sections := slices.Concat(shared, []string{program})
 	if program == "postrider" {
-		sections, args = slices.Concat(shared, []string{"gateway", "resolver", "sender", "dsn"}), []string{"serve"}
+		args = append(args, "serve")
+		sections = slices.Concat(shared, []string{"gateway", "resolver", "sender", "dsn"})
 	}
 	file := filepath.Join(s.Dir, name+".yaml")
 	s.settings(more).file(t, file, sections...)
