@@ -4,6 +4,8 @@ package sender_test
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net"
 	"strings"
 	"testing"
@@ -160,13 +162,39 @@ func TestLanesAreListed(t *testing.T) {
 		lanes := resp.GetLanes()
 		return len(lanes) == 1 && lanes[0].GetWaiting() == 2 && lanes[0].GetRunning() == 1 && lanes[0].GetConnectionLimit() == 1
 	})
-	stream, err := client.Probe(h.ctx, &senderv1.ProbeRequest{Domain: "slow.test"})
-	h.must(err)
-	if _, err = stream.Recv(); status.Code(err) != codes.Unimplemented {
-		t.Errorf("Probe: %v", err)
-	}
 	close(release)
 	h.await("m3", 1)
+}
+
+// A probe is no mail: it goes up to RCPT at a host that is there, and comes back for a domain that is not.
+func TestProbeIsAnswered(t *testing.T) {
+	h := newHarness(t)
+	host := h.host("there.test", smtptest.HostOptions{})
+	client := serve(t, h.start())
+	stream, err := client.Probe(h.ctx, &senderv1.ProbeRequest{Domain: "there.test", RcptTo: "somebody@there.test"})
+	h.must(err)
+	var last *senderv1.ProbeResponse
+	for {
+		step, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		h.must(err)
+		last = step
+	}
+	if last.GetStage() != eventv1.Stage_STAGE_QUIT || last.GetFailure() != nil || host.Counts().Messages != 0 {
+		t.Errorf("last step %v, %d messages", last, host.Counts().Messages)
+	}
+	stream, err = client.Probe(h.ctx, &senderv1.ProbeRequest{Domain: "nowhere.test"})
+	h.must(err)
+	if step, err := stream.Recv(); err != nil || step.GetFailure().GetReason() != "no_such_domain" {
+		t.Errorf("step %v, %v", step, err)
+	}
+	stream, err = client.Probe(h.ctx, &senderv1.ProbeRequest{})
+	h.must(err)
+	if _, err := stream.Recv(); status.Code(err) != codes.InvalidArgument {
+		t.Errorf("without a domain: %v", err)
+	}
 }
 
 func serve(t *testing.T, r *running) senderv1.SenderServiceClient {
