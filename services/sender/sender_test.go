@@ -66,7 +66,10 @@ func TestDeliversOverSMTPAndStoresWhatCameOfEachRecipient(t *testing.T) {
 		return last.Sequence == 2 // behind the takeover
 	})
 	var data metricdata.ResourceMetrics
-	h.must(reader.Collect(h.ctx, &data))
+	h.eventually("the move to be counted, once its acknowledgement is there", func() bool {
+		h.must(reader.Collect(h.ctx, &data))
+		return sum(data, "postrider.queue.moves") > 0
+	})
 	if n := sum(data, "postrider.sender.results"); n != 3 {
 		t.Errorf("postrider.sender.results is %d", n)
 	}
