@@ -69,6 +69,19 @@ func (e *Error) Permanent() bool { return e.Code >= 500 && e.Code < 600 }
 // Temporary reports whether the failure is recorded in class 4, so that a later attempt may cure it.
 func (e *Error) Temporary() bool { return e.RecordedStatus().Class == 4 }
 
+// Word is the machine-readable reason of a failure, also of one whose reply says all: the reason where there is one, else
+// the step with what the reply did there, such as rcpt_refused (5yz) or dot_deferred (4yz).
+func (e *Error) Word() Reason {
+	switch {
+	case e.Reason != "" || e.Code == 0:
+		return e.Reason
+	case e.Permanent():
+		return Reason(e.Stage.String() + "_refused")
+	default:
+		return Reason(e.Stage.String() + "_deferred")
+	}
+}
+
 // RecordedStatus returns the enhanced code recorded for the recipient and used in notifications: Status where it is
 // set, else that of the reply, else that of the reason, else 4.4.1 for a connect, 4.4.3 for a lookup and 4.4.2 for
 // everything later. It is never zero.

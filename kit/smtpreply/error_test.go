@@ -209,3 +209,21 @@ func FuzzFromProto(f *testing.F) {
 		}
 	})
 }
+
+func TestWord(t *testing.T) {
+	for _, c := range []struct {
+		fail *Error
+		want Reason
+	}{
+		{&Error{Stage: StageRcpt, Code: 550}, "rcpt_refused"},
+		{&Error{Stage: StageDot, Code: 451}, "dot_deferred"},
+		{&Error{Stage: StageMail, Code: 421}, "mail_deferred"},
+		{&Error{Stage: StageRcpt, Code: 550, Reason: ReasonProtocol}, ReasonProtocol},
+		{&Error{Stage: StageGreeting, Reason: ReasonNoGreeting}, ReasonNoGreeting},
+		{&Error{Stage: StageRcpt}, ""},
+	} {
+		if got := c.fail.Word(); got != c.want {
+			t.Errorf("%v: %q, want %q", c.fail, got, c.want)
+		}
+	}
+}

@@ -174,12 +174,8 @@ func word(s eventv1.RecipientState) string {
 
 // reason is why, a word of a fixed list: never a remote's text.
 func reason(r *eventv1.RecipientResult) string {
-	switch f := r.GetFailure(); {
-	case f == nil:
+	if r.GetFailure() == nil {
 		return ""
-	case f.GetReason() != "":
-		return f.GetReason()
-	default:
-		return "reply"
 	}
+	return string(smtpreply.FromProto(r.GetFailure()).Word())
 }

@@ -60,7 +60,7 @@ func summary(m *message, parts []*part) gatewayv1.MessageState {
 func (p *part) recipient(r result) *gatewayv1.RecipientStatus {
 	shown := &gatewayv1.RecipientStatus{
 		Address: r.GetRecipient().GetAddress(), State: r.GetState(),
-		Status: smtpreply.EnhancedFromProto(r.GetStatus()).String(), Reason: r.GetFailure().GetReason(),
+		Status: smtpreply.EnhancedFromProto(r.GetStatus()).String(), Reason: reasonOf(r.GetFailure()),
 		Reply: r.GetReply(), PossibleDuplicate: r.GetPossibleDuplicate(), Detail: r.GetFailure().GetDetail(),
 	}
 	if shown.Reply == nil {
@@ -70,18 +70,10 @@ func (p *part) recipient(r result) *gatewayv1.RecipientStatus {
 		shown.NextAttemptAt = timestamppb.New(p.next)
 	}
 	for _, a := range p.history.GetFirst() {
-		shown.Attempts = appendUpTo(shown.Attempts, a, r.attempt)
+		shown.Attempts = appendFor(shown.Attempts, a, r)
 	}
 	for _, a := range p.history.GetLast() {
-		shown.Attempts = appendUpTo(shown.Attempts, a, r.attempt)
+		shown.Attempts = appendFor(shown.Attempts, a, r)
 	}
 	return shown
-}
-
-// appendUpTo leaves out attempts that came after a recipient's last.
-func appendUpTo(list []*eventv1.Attempt, a *eventv1.Attempt, last uint32) []*eventv1.Attempt {
-	if a.GetNumber() > last {
-		return list
-	}
-	return append(list, a)
 }

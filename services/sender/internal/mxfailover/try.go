@@ -72,6 +72,7 @@ func (a *attempt) talk(ctx context.Context, i int, recipients []int, record *eve
 	defer func() {
 		record.Stage, record.Tls = conn.Stage().Proto(), withFinding(conn.TLS(), c.of, a.mail.TLSOptional)
 		if fail != nil {
+			record.Stage = fail.Stage.Proto() // with PIPELINING the session may be further than what failed
 			record.Transcript = conn.Transcript()
 		}
 		conn.Quit()

@@ -55,8 +55,8 @@ func FailureAttributes(e *smtpreply.Error) []attribute.KeyValue {
 	if e.Code != 0 {
 		attrs = append(attrs, attribute.Int("smtp.reply.code", e.Code))
 	}
-	if e.Reason != "" {
-		attrs = append(attrs, attribute.String("mail.reason", string(e.Reason)))
+	if word := e.Word(); word != "" {
+		attrs = append(attrs, attribute.String("mail.reason", string(word)))
 	}
 	return attrs
 }
