@@ -14,7 +14,6 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
-	"google.golang.org/grpc/status"
 
 	"github.com/postrider/postrider/cmd/postrider/internal/client"
 )
@@ -84,13 +83,9 @@ func report(streams Streams, err error, asJSON bool) {
 	if errors.As(err, &silent) {
 		return
 	}
-	if _, remote := status.FromError(err); remote || asJSON {
-		out := streams.Err
-		if asJSON {
-			out = streams.Out
-		}
-		client.WriteError(out, err, asJSON)
-		return
+	out := streams.Err
+	if asJSON {
+		out = streams.Out
 	}
-	fmt.Fprintln(streams.Err, "postrider:", err)
+	client.WriteError(out, err, asJSON)
 }

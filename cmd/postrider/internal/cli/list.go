@@ -59,7 +59,7 @@ func (c *listCommand) request() (*gatewayv1.ListMessagesRequest, error) {
 	for _, word := range c.State {
 		state, known := eventv1.RecipientState_value["RECIPIENT_STATE_"+strings.ToUpper(word)]
 		if !known || state == 0 {
-			return nil, fmt.Errorf("--state %q is no state", word)
+			return nil, client.Invalid("INVALID_STATE", fmt.Errorf("--state %q is no state", word))
 		}
 		r.States = append(r.States, eventv1.RecipientState(state))
 	}

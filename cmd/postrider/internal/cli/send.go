@@ -4,6 +4,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -22,7 +23,7 @@ const maxFile = 1 << 30
 type sendCommand struct {
 	client.Options
 	File           string   `arg:"" help:"Message file (.eml) with LF or CRLF line endings, or - for standard input."`
-	From           string   `required:"" help:"Envelope sender; '' is the null reverse-path."`
+	From           string   `required:"" help:"Envelope sender; an empty one is the null reverse-path."`
 	To             []string `required:"" sep:"none" help:"Recipient. Repeat for several."`
 	Notify         []string `help:"NOTIFY for all recipients: never, or a list of success, failure, delay (RFC 3461, section 4.1)."`
 	Ret            string   `enum:",full,hdrs" default:"" help:"RET: full or hdrs (RFC 3461, section 4.3)."`
@@ -38,7 +39,7 @@ type sendCommand struct {
 func (c *sendCommand) Run(ctx context.Context, streams Streams) error {
 	content, err := mailfile.Read(c.File, streams.In, maxFile)
 	if err != nil {
-		return err
+		return fileError(err)
 	}
 	envelope, err := c.envelope()
 	if err != nil {
@@ -61,9 +62,21 @@ func (c *sendCommand) Run(ctx context.Context, streams Streams) error {
 	})
 }
 
+// fileError types what is wrong with a message file, with the reasons the gateway has for the same.
+func fileError(err error) error {
+	switch {
+	case errors.Is(err, mailfile.ErrMixedNewlines):
+		return client.Invalid("BARE_NEWLINE", err)
+	case errors.Is(err, mailfile.ErrTooLarge):
+		return client.Invalid("MESSAGE_TOO_LARGE", err)
+	default:
+		return client.Invalid("FILE_UNREADABLE", err)
+	}
+}
+
 func (c *sendCommand) envelope() (*gatewayv1.Envelope, error) {
 	if len(c.Orcpt) > len(c.To) {
-		return nil, fmt.Errorf("--orcpt was given %d times for %d recipients", len(c.Orcpt), len(c.To))
+		return nil, client.Invalid("INVALID_ORCPT", fmt.Errorf("--orcpt was given %d times for %d recipients", len(c.Orcpt), len(c.To)))
 	}
 	notify, err := notifyValues(c.Notify)
 	if err != nil {
@@ -96,7 +109,7 @@ func notifyValues(words []string) ([]eventv1.Notify, error) {
 	for _, w := range words {
 		v, ok := eventv1.Notify_value["NOTIFY_"+strings.ToUpper(w)]
 		if !ok || v == 0 {
-			return nil, fmt.Errorf("--notify %q: must be never, success, failure or delay", w)
+			return nil, client.Invalid("INVALID_NOTIFY", fmt.Errorf("--notify %q: must be never, success, failure or delay", w))
 		}
 		values = append(values, eventv1.Notify(v))
 	}

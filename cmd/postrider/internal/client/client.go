@@ -24,15 +24,24 @@ const callTimeout = 30 * time.Second
 
 // Dial connects to the server. The connection is made with the first call.
 func (o Options) Dial() (*grpc.ClientConn, error) {
-	return rpc.Dial(o.Server, rpc.ClientOptions{TokenFile: o.TokenFile, DefaultTimeout: callTimeout})
+	conn, err := rpc.Dial(o.Server, rpc.ClientOptions{TokenFile: o.TokenFile, DefaultTimeout: callTimeout})
+	if err == nil {
+		return conn, nil
+	}
+	plain, atFault := rpc.Dial(o.Server, rpc.ClientOptions{})
+	if atFault != nil {
+		return nil, Invalid(reasonServer, err)
+	}
+	_ = plain.Close() // it has not called anybody
+	return nil, Invalid(reasonTokenFile, err)
 }
 
-// Call dials, lets fn use the connection, and closes it.
+// Call dials, lets fn use the connection, and closes it. A server that cannot be reached is a *Failure.
 func (o Options) Call(ctx context.Context, fn func(context.Context, *grpc.ClientConn) error) error {
 	conn, err := o.Dial()
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	return fn(ctx, conn)
+	return o.reached(conn, fn(ctx, conn))
 }

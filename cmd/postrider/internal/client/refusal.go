@@ -4,9 +4,13 @@ package client
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/postrider/postrider/kit/rpc"
 )
@@ -30,15 +34,19 @@ type refusalField struct {
 	Description string `json:"description"`
 }
 
-// WriteError words an error of a call: for people as one line and one for each field at fault, or as JSON.
+// WriteError words the error of a command: for people as one line and one for each field at fault, or as JSON.
 func WriteError(w io.Writer, err error, asJSON bool) {
-	e := rpc.FromError(err)
+	e, answered := refusalOf(err)
 	if asJSON {
 		writeJSONError(w, e)
 		return
 	}
+	if !answered {
+		fmt.Fprintln(w, "postrider:", err)
+		return
+	}
 	head := e.CodeWord()
-	if e.Reason != "" {
+	if e.Reason != "" && e.Reason != head {
 		head += " " + e.Reason
 	}
 	if !e.Enhanced.IsZero() {
@@ -51,6 +59,19 @@ func WriteError(w io.Writer, err error, asJSON bool) {
 	if e.RetryAfter > 0 {
 		fmt.Fprintf(w, "  try again in %s\n", e.RetryAfter.Round(time.Second))
 	}
+}
+
+// refusalOf is the error in the form of a server's answer. answered is false when no server gave it: the error's own
+// text is the message then.
+func refusalOf(err error) (e *rpc.Error, answered bool) {
+	if f, ok := errors.AsType[*Failure](err); ok {
+		return &rpc.Error{Code: f.Code, Reason: f.Reason, Enhanced: f.Enhanced, Message: err.Error()}, false
+	}
+	e = rpc.FromError(err)
+	if _, answered = status.FromError(err); !answered && e.Code == codes.Unknown {
+		e = &rpc.Error{Code: e.Code, Reason: e.Reason, Message: err.Error()}
+	}
+	return e, answered
 }
 
 func writeJSONError(w io.Writer, e *rpc.Error) {

@@ -14,6 +14,9 @@ import (
 // ErrMixedNewlines means that a file has both CRLF and bare LF (or a bare CR): which one is meant nobody can say.
 var ErrMixedNewlines = errors.New("the file mixes CRLF with bare LF or CR; make it one or the other")
 
+// ErrTooLarge means that a file is larger than the limit of Read.
+var ErrTooLarge = errors.New("the file is too large")
+
 // Read returns the content of the file, "-" for standard input, with an LF-only file turned into CRLF. At most limit
 // bytes are read.
 func Read(name string, stdin io.Reader, limit int64) ([]byte, error) {
@@ -31,7 +34,7 @@ func Read(name string, stdin io.Reader, limit int64) ([]byte, error) {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	if int64(len(data)) > limit {
-		return nil, fmt.Errorf("%s is larger than %d bytes", name, limit)
+		return nil, fmt.Errorf("%s: %w: more than %d bytes", name, ErrTooLarge, limit)
 	}
 	data, err = CRLF(data)
 	if err != nil {

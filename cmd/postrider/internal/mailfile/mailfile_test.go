@@ -47,8 +47,8 @@ func TestRead(t *testing.T) {
 	if err != nil || string(got) != "x\r\n" {
 		t.Errorf("standard input: %q, %v", got, err)
 	}
-	if _, err := mailfile.Read(file, nil, 3); err == nil {
-		t.Error("a file over the limit was read")
+	if _, err := mailfile.Read(file, nil, 3); !errors.Is(err, mailfile.ErrTooLarge) {
+		t.Errorf("a file over the limit: %v", err)
 	}
 	if _, err := mailfile.Read(file+"x", nil, 3); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("missing file: %v", err)
