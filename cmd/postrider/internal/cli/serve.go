@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/postrider/postrider/cmd/postrider/internal/allinone"
+	"github.com/postrider/postrider/cmd/postrider/internal/client"
 	"github.com/postrider/postrider/kit/config"
 	"github.com/postrider/postrider/kit/runner"
 )
@@ -68,9 +69,15 @@ func (c *configPrintCommand) Run(streams Streams) error {
 	return config.PrintSections(streams.Out, cfg.Sections()...)
 }
 
-type versionCommand struct{}
+type versionCommand struct {
+	JSON bool `name:"json" help:"Print JSON instead of text for people."`
+}
 
-func (versionCommand) Run(streams Streams) error {
+func (c *versionCommand) Run(streams Streams) error {
+	if c.JSON {
+		client.WriteJSON(streams.Out, map[string]string{"version": runner.Version()})
+		return nil
+	}
 	fmt.Fprintln(streams.Out, "postrider", runner.Version())
 	return nil
 }
