@@ -142,10 +142,20 @@ func play(ctx context.Context, out io.Writer, w *world, mail gatewayv1.MailServi
 	if err := verify(out, w, message, content); err != nil {
 		return err
 	}
-	fmt.Fprintln(out, "\nThe same in Jaeger: start Jaeger (or any OTLP collector) and run\n"+
-		"  OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317 make demo\n"+
-		"then look for the trace "+message.GetTraceId())
+	fmt.Fprintln(out, "\n"+advice(os.Getenv, message.GetTraceId()))
 	return nil
+}
+
+// advice says where to see the same trace: it is only there when a collector was named to this run.
+func advice(getenv func(string) string, trace string) string {
+	named := getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") + getenv("OTEL_EXPORTER_OTLP_ENDPOINT")
+	off := getenv("OTEL_TRACES_EXPORTER") == "none" || getenv("OTEL_SDK_DISABLED") == "true"
+	if named != "" && !off {
+		return "The same in Jaeger: look for trace " + trace
+	}
+	return "To see the same in Jaeger, start Jaeger (or any OTLP collector) and run\n" +
+		"  OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317 make demo\n" +
+		"It ends with the id of the trace to look for."
 }
 
 // await asks for the message until every recipient is final, with a dot of progress every half second.
