@@ -76,11 +76,12 @@ func owner(env runner.Env) string {
 
 // reportingMTA is our name in notifications.
 func reportingMTA(ctx context.Context, env runner.Env) string {
-	if env.Node.Name != "" {
-		return env.Node.Name
+	name := env.Node.LocalName()
+	if env.Node.Name == "" {
+		env.Log.LogAttrs(ctx, slog.LevelWarn, "node.name is empty: header fields and notifications carry this machine's own name, "+
+			"and EHLO an address literal; many hosts take neither", slog.String("name", name))
 	}
-	env.Log.LogAttrs(ctx, slog.LevelWarn, "node.name is empty: notifications come from localhost")
-	return "localhost"
+	return name
 }
 
 // Register adds the gRPC service (runner.Service).

@@ -5,14 +5,12 @@ package gateway
 import (
 	"context"
 	"errors"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
 
-	"github.com/postrider/postrider/kit/mailaddr"
 	"github.com/postrider/postrider/kit/rpc"
 	"github.com/postrider/postrider/kit/runner"
 	gatewayv1 "github.com/postrider/postrider/proto/postrider/gateway/v1"
@@ -44,7 +42,7 @@ func New(_ context.Context, cfg Config, env runner.Env) (runner.Service, error) 
 	if env.NATS == nil {
 		return nil, errors.New("the gateway needs a connection to the queue's server")
 	}
-	g := &Gateway{cfg: cfg, env: env, node: nodeName(env.Node.Name)}
+	g := &Gateway{cfg: cfg, env: env, node: env.Node.LocalName()}
 	if cfg.TraceKeyFile != "" {
 		key, err := loopdetect.ReadKeyFile(cfg.TraceKeyFile)
 		if err != nil {
@@ -61,17 +59,6 @@ func New(_ context.Context, cfg Config, env runner.Env) (runner.Service, error) 
 
 // scope names our tracer and meter.
 const scope = "github.com/postrider/postrider/services/gateway"
-
-// nodeName is the name in Received and Message-ID: node.name, else the host's own, else localhost.
-func nodeName(configured string) string {
-	if configured != "" {
-		return configured
-	}
-	if host, err := os.Hostname(); err == nil && mailaddr.CheckHost(host) == nil {
-		return host
-	}
-	return "localhost"
-}
 
 // Register adds the gRPC services (runner.Service).
 func (g *Gateway) Register(r grpc.ServiceRegistrar) {
