@@ -49,20 +49,25 @@ type Layout struct {
 	RetryMinutes []int
 }
 
-// MismatchError reports a stream that exists and is not the one this program would make. Nothing was changed.
+// MismatchError reports a stream, or a server, that is not what the configuration asks for. Nothing was changed, and
+// trying again does not help.
 type MismatchError struct {
-	Stream, Field string
-	Have, Want    string // what the server has, and what the configuration asks for
+	Stream, Field string // Stream is "(server)" for a limit of the server itself
+	Have, Want    string // what the server has, "" where it does not tell, and what the configuration asks for
+	Advice        string // the whole text of the error for a limit of the server itself: what to set where
 }
 
 func (e *MismatchError) Error() string {
+	if e.Advice != "" {
+		return e.Advice
+	}
 	return fmt.Sprintf("stream %s exists with %s %q, but %q is wanted; mail may lie in it, so it is not changed",
 		e.Stream, e.Field, e.Have, e.Want)
 }
 
 // Ensure creates the streams and key-value buckets that are missing and checks those that exist. It returns a
 // *MismatchError when one differs in subjects, retention, storage, replicas or partitions, or when the server
-// takes smaller messages than MaxPayload. While the server cannot be reached, or the cluster has no leader yet, it
+// takes smaller messages than MaxPayload or has less room than MAIL reserves of MaxStore. While the server cannot be reached, or the cluster has no leader yet, it
 // tries again until ctx ends. Several processes may call it at once.
 func Ensure(ctx context.Context, js jetstream.JetStream, l Layout) error {
 	if err := l.validate(); err != nil {
@@ -76,16 +81,13 @@ func Ensure(ctx context.Context, js jetstream.JetStream, l Layout) error {
 		return fmt.Errorf("ask the server for JetStream: %w", err)
 	}
 	if have := js.Conn().MaxPayload(); have < MaxPayload { // known only once connected
-		return &MismatchError{
-			Stream: "(server)", Field: "max_payload",
-			Have: strconv.FormatInt(have, 10), Want: "at least " + strconv.Itoa(MaxPayload),
-		}
+		return payloadTooSmall(have)
 	}
 	if l.Replicas == 0 && js.Conn().ConnectedClusterName() != "" {
 		l.Replicas = clusterReplicas
 	}
 	for _, want := range l.streams() {
-		if err := untilReady(ctx, func() error { return ensureStream(ctx, js, want) }); err != nil {
+		if err := untilReady(ctx, func() error { return ensureStream(ctx, js, want, l.MaxStore) }); err != nil {
 			return err
 		}
 	}
@@ -190,20 +192,13 @@ func (l Layout) stream(name, subject string) jetstream.StreamConfig {
 	}
 }
 
-func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) error {
+func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, maxStore int64) error {
 	s, err := js.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		_, err = js.CreateStream(ctx, want)
-		if err == nil {
-			return nil
-		}
-		if !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-			return fmt.Errorf("create stream %s: %w", want.Name, err)
-		}
-		s, err = js.Stream(ctx, want.Name) // another process made it meanwhile
+		s, err = createStream(ctx, js, want, maxStore)
 	}
 	if err != nil {
-		return fmt.Errorf("look up stream %s: %w", want.Name, err)
+		return fmt.Errorf("find or create stream %s: %w", want.Name, err)
 	}
 	have := s.CachedInfo().Config
 	if err := compare(have, want); err != nil {
@@ -213,7 +208,11 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.St
 		return nil
 	}
 	have.MaxBytes = want.MaxBytes
-	if _, err := js.UpdateStream(ctx, have); err != nil {
+	_, err = js.UpdateStream(ctx, have)
+	if noRoom(err) {
+		err = storeTooSmall(ctx, js, want, maxStore)
+	}
+	if err != nil {
 		return fmt.Errorf("set the size limit of stream %s: %w", want.Name, err)
 	}
 	return nil
