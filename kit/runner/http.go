@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/postrider/postrider/kit/rpc"
@@ -23,13 +24,18 @@ type httpServer struct {
 	server *http.Server
 }
 
-// newHTTPServer listens on address: "off" not at all, "" on the host of the gRPC port, 1000 above it.
-func newHTTPServer(ctx context.Context, address string, grpcAddr net.Addr, health *rpc.Server, metrics http.Handler) (*httpServer, error) {
+// httpAddress is where metrics and health are served, "off" for nowhere.
+func (r *run) httpAddress(grpcAddr net.Addr) string {
+	if r.Shared.Node.HTTPListen != "" {
+		return r.Shared.Node.HTTPListen
+	}
+	return besideGRPC(r.listenAddress(), grpcAddr)
+}
+
+// newHTTPServer listens on address, "off" not at all.
+func newHTTPServer(ctx context.Context, address string, health *rpc.Server, metrics http.Handler) (*httpServer, error) {
 	if address == "off" {
 		return &httpServer{}, nil
-	}
-	if address == "" {
-		address = besideGRPC(grpcAddr)
 	}
 	var lc net.ListenConfig
 	socket, err := lc.Listen(ctx, "tcp", address)
@@ -50,16 +56,19 @@ func newHTTPServer(ctx context.Context, address string, grpcAddr net.Addr, healt
 	}}, nil
 }
 
-// besideGRPC returns the default address; with a port the system chose for gRPC, or none above it, it lets the system
-// choose again.
-func besideGRPC(grpcAddr net.Addr) string {
+// besideGRPC returns the default address, 1000 above the gRPC port. Where the configured one left the choice to the
+// system (port 0), or nothing lies above it, the system chooses here too.
+func besideGRPC(configured string, grpcAddr net.Addr) string {
 	host, text, _ := net.SplitHostPort(grpcAddr.String())
 	port, err := strconv.Atoi(text)
-	if err != nil || port+httpOffset > 65535 || port >= 32768 {
+	if _, asked, bad := net.SplitHostPort(configured); err != nil || bad != nil || port+httpOffset > 65535 || portZero(asked) {
 		return net.JoinHostPort(host, "0")
 	}
 	return net.JoinHostPort(host, strconv.Itoa(port+httpOffset))
 }
+
+// portZero reports "0" in all its spellings, the empty one too.
+func portZero(port string) bool { return strings.Trim(port, "0") == "" }
 
 func answer(w http.ResponseWriter, ok bool) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")

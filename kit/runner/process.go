@@ -193,7 +193,7 @@ func (r *run) buildServer() error {
 			return err
 		}
 	}
-	if err := rpc.CheckListen(r.listenAddress(), options.Tokens); err != nil {
+	if err := r.checkListen(options.Tokens); err != nil {
 		return err
 	}
 	if options.TLS, err = rpc.ServerTLS(r.Shared.Node.TLS); err != nil {
@@ -201,6 +201,19 @@ func (r *run) buildServer() error {
 	}
 	r.server = rpc.NewServer(options)
 	return nil
+}
+
+// checkListen names the keys to set: a socket for others needs a tokens file.
+func (r *run) checkListen(tokens *rpc.Tokens) error {
+	err := rpc.CheckListen(r.listenAddress(), tokens)
+	if err == nil || r.Listen != "" {
+		return err
+	}
+	unit := r.Units[0].Name
+	if tokens == nil {
+		return fmt.Errorf("%s.listen (%s.tokens_file is not set): %w", unit, unit, err)
+	}
+	return fmt.Errorf("%s.listen: %w", unit, err)
 }
 
 // listen opens the sockets. The gRPC server closes its own.
@@ -217,7 +230,7 @@ func (r *run) listen(ctx context.Context) error {
 		r.listeners = append(r.listeners, r.pipe)
 		r.onClose(func(context.Context) error { return r.pipe.Close() })
 	}
-	r.http, err = newHTTPServer(ctx, r.Shared.Node.HTTPListen, socket.Addr(), r.server, r.telemetry.MetricsHandler())
+	r.http, err = newHTTPServer(ctx, r.httpAddress(socket.Addr()), r.server, r.telemetry.MetricsHandler())
 	if err != nil {
 		return err
 	}

@@ -128,7 +128,8 @@ func TestRun_BadStarts(t *testing.T) {
 		"bad section":         {func(_ *testing.T, _ *Process, c *stubConfig) { c.Word = "bad" }, "stub.word: must not be bad"},
 		"bad shared section":  {func(_ *testing.T, p *Process, _ *stubConfig) { p.Shared.Queue.Partitions = -1 }, "queue.partitions: "},
 		"NATS missing":        {func(_ *testing.T, _ *Process, c *stubConfig) { c.nats = true }, "nats.url: must be set: stub needs NATS"},
-		"open without tokens": {func(_ *testing.T, _ *Process, c *stubConfig) { c.Listen = "0.0.0.0:0" }, "without a tokens file only loopback"},
+		"open without tokens": {func(_ *testing.T, _ *Process, c *stubConfig) { c.Listen = "0.0.0.0:0" }, "stub.listen (stub.tokens_file is not set): "},
+		"open, own address":   {func(_ *testing.T, p *Process, _ *stubConfig) { p.Listen = "0.0.0.0:0" }, "without a tokens file only loopback"},
 		"tokens file missing": {func(_ *testing.T, _ *Process, c *stubConfig) { c.Tokens = "/does/not/exist" }, "load tokens: "},
 		"port taken":          {func(t *testing.T, _ *Process, c *stubConfig) { c.Listen = taken(t) }, "listen for gRPC: "},
 		"HTTP port taken":     {func(t *testing.T, p *Process, _ *stubConfig) { p.Shared.Node.HTTPListen = taken(t) }, "node.http_listen"},
@@ -174,9 +175,21 @@ func TestRun_HTTPOff(t *testing.T) {
 }
 
 func TestBesideGRPC(t *testing.T) {
-	for port, want := range map[int]string{4025: "127.0.0.1:5025", 32767: "127.0.0.1:33767", 32768: "127.0.0.1:0", 65000: "127.0.0.1:0"} {
-		if got := besideGRPC(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}); got != want {
-			t.Errorf("beside %d: %s, want %s", port, got, want)
+	for _, tt := range []struct {
+		configured string
+		port       int
+		want       string
+	}{
+		{"127.0.0.1:4025", 4025, "127.0.0.1:5025"},
+		{"127.0.0.1:32768", 32768, "127.0.0.1:33768"},
+		{"127.0.0.1:64535", 64535, "127.0.0.1:65535"},
+		{"127.0.0.1:64536", 64536, "127.0.0.1:0"},
+		{"127.0.0.1:0", 4025, "127.0.0.1:0"},
+		{"127.0.0.1:00", 40000, "127.0.0.1:0"},
+		{"127.0.0.1:", 40000, "127.0.0.1:0"},
+	} {
+		if got := besideGRPC(tt.configured, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: tt.port}); got != tt.want {
+			t.Errorf("beside %s, listening on %d: %s, want %s", tt.configured, tt.port, got, tt.want)
 		}
 	}
 }
