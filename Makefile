@@ -119,6 +119,9 @@ chaos: $(BIN)/nats-server ## kill, stop and cut off processes under load ROUNDS 
 bench: ## run the Go benchmarks of all modules once, allocations included
 	go test -run '^$$' -bench . -benchmem -benchtime 1s work
 
+.PHONY: grpcurl
+grpcurl: $(BIN)/grpcurl ## build grpcurl into bin/
+
 .PHONY: clean
 clean: ## remove bin/ and .data/
 	rm -rf bin .data
