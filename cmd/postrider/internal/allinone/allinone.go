@@ -86,12 +86,16 @@ type Options struct {
 
 // Run serves until ctx ends and everything has drained.
 func Run(ctx context.Context, c *Config, o Options) error {
-	return runner.Run(ctx, c.withOwnListener().process(o))
+	return runner.Run(ctx, c.joined().process(o))
 }
 
-// withOwnListener returns a configuration whose resolver knows that the gateway's SMTP listener is ourselves.
-func (c *Config) withOwnListener() *Config {
+// joined returns a configuration whose resolver knows what its neighbours in the process know: which port is dialled
+// and that the gateway's SMTP listener is ourselves.
+func (c *Config) joined() *Config {
 	own := *c
+	if own.Resolver.SMTPPort == 0 {
+		own.Resolver.SMTPPort = c.Sender.SMTPPort
+	}
 	if _, port, err := net.SplitHostPort(c.Gateway.SMTPListen); err == nil && port != "0" {
 		own.Resolver.OwnListeners = append(slices.Clone(own.Resolver.OwnListeners), c.Gateway.SMTPListen)
 	}

@@ -22,7 +22,7 @@ func TestR17_OwnSMTPListenerIsKnownToTheResolver(t *testing.T) {
 			if listen != "" {
 				c.Gateway.SMTPTrustedNetworks = []string{"127.0.0.1"}
 			}
-			own := c.withOwnListener()
+			own := c.joined()
 			if got := own.Resolver.OwnListeners; !slices.Equal(got, want) {
 				t.Errorf("own listeners %v, want %v", got, want)
 			}
@@ -33,5 +33,17 @@ func TestR17_OwnSMTPListenerIsKnownToTheResolver(t *testing.T) {
 				t.Error("the configuration given was changed")
 			}
 		})
+	}
+}
+
+func TestResolverLearnsThePortThatIsDialled(t *testing.T) {
+	c := Default()
+	c.Sender.SMTPPort = 2525
+	if got := c.joined().Resolver.SMTPPort; got != 2525 {
+		t.Errorf("resolver.smtp_port %d, want the sender's 2525", got)
+	}
+	c.Resolver.SMTPPort = 26
+	if got := c.joined().Resolver.SMTPPort; got != 26 {
+		t.Errorf("resolver.smtp_port %d, want 26 as configured", got)
 	}
 }
