@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -222,6 +223,11 @@ func TestRefusalsAreTyped(t *testing.T) {
 		{"line end in an address", cat("send", good, from, "--to", "b@recipient.example\r\nRCPT TO:<c@x.example>", "--token-file", b.submit), "INVALID_ARGUMENT", "", "5.1.3", "recipients[0]"},
 		{"no header", cat("send", headless, from, to, "--token-file", b.submit), "INVALID_ARGUMENT", "", "5.6.0", ""},
 		{"too large", cat("send", huge, from, to, "--token-file", b.submit), "INVALID_ARGUMENT", "MESSAGE_TOO_LARGE", "5.3.4", ""},
+		{"mixed line ends", cat("send", mixed, from, to, "--token-file", b.submit), "INVALID_ARGUMENT", "BARE_NEWLINE", "", ""},
+		{"no file", cat("send", filepath.Join(dir, "none"), from, to, "--token-file", b.submit), "INVALID_ARGUMENT", "FILE_UNREADABLE", "", ""},
+		{"no token file", cat("send", good, from, to, "--token-file", filepath.Join(dir, "none")), "INVALID_ARGUMENT", "TOKEN_FILE", "", ""},
+		{"NOTIFY word", cat("send", good, from, to, "--notify", "always", "--token-file", b.submit), "INVALID_ARGUMENT", "INVALID_NOTIFY", "", ""},
+		{"unreachable server", cat("send", good, from, to, "--token-file", b.submit, "--server", closedPort(t)), "UNAVAILABLE", "SERVER_UNREACHABLE", "", ""},
 		{"unknown id", cat("status", "01ARZ3NDEKTSV4RRFFQ69G5FAV", "--token-file", b.submit), "NOT_FOUND", "", "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -234,7 +240,7 @@ func TestRefusalsAreTyped(t *testing.T) {
 			b.json(t, 1, &refused, c.args...)
 			e := refused.Error
 			if e.Code != c.code || (c.reason != "" && e.Reason != c.reason) || e.Reason == "" || e.Enhanced != c.enhanced || e.Message == "" ||
-				strings.Contains(e.Message, "rpc error") {
+				strings.Contains(e.Message, "rpc error") || strings.Contains(e.Message, "internal error") {
 				t.Errorf("got %+v, want %s %s %s", e, c.code, c.reason, c.enhanced)
 			}
 			if c.hint != "" && (len(e.Fields) == 0 || !strings.Contains(e.Fields[0].Field, c.hint)) {
@@ -245,9 +251,33 @@ func TestRefusalsAreTyped(t *testing.T) {
 	if _, stderr := b.run(t, 1, cat("send", mixed, from, to, "--token-file", b.submit)...); !strings.Contains(stderr, "mixes CRLF") {
 		t.Errorf("mixed line endings: %q", stderr)
 	}
+	if _, stderr := b.run(t, 1, "health", "--server", closedPort(t)); !strings.Contains(stderr, "cannot reach 127.0.0.1:") || strings.Contains(stderr, "UNAVAILABLE") {
+		t.Errorf("unreachable server: %q", stderr)
+	}
 	b.run(t, 2, "no-such-command")
 	if n := b.host.Counts().Messages; n != 0 {
 		t.Errorf("%d refused messages were delivered", n)
+	}
+}
+
+// closedPort is an address on loopback where nobody listens.
+func closedPort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return l.Addr().String()
+}
+
+func TestVersionJSON(t *testing.T) {
+	version := struct{ Version string }{}
+	(&bench{}).json(t, 0, &version, "version")
+	if version.Version == "" {
+		t.Error("no version")
 	}
 }
 
