@@ -19,7 +19,7 @@ import (
 	"github.com/postrider/postrider/kit/rpc"
 )
 
-// check calls a server with health checks: one call, or one that lasts.
+// check is a call of any kind.
 func check(ctx context.Context, conn *grpc.ClientConn) error {
 	_, err := grpc_health_v1.NewHealthClient(conn).Check(ctx, &grpc_health_v1.HealthCheckRequest{})
 	return err
