@@ -25,7 +25,7 @@ const (
 	ReasonKeysBehind = "KEYS_BEHIND"
 )
 
-const retryBehind = 5 * time.Second
+const retryBehind = time.Second
 
 // Earlier is a message that was submitted under a key.
 type Earlier struct {
