@@ -32,6 +32,9 @@ func TestRun_NATS(t *testing.T) {
 			t.Errorf("options %+v", s.env.NATS.Opts)
 		}
 		server.Stop()
+		if err := await(ctx, func() bool { return errors.Is(CheckHealth(ctx, p.GRPC.String(), config.TLS{}), ErrNotServing) }); err != nil {
+			t.Errorf("health while the server is away: %v", CheckHealth(ctx, p.GRPC.String(), config.TLS{}))
+		}
 		if err := s.env.NATS.Publish("x", nil); err == nil {
 			err = s.env.NATS.FlushWithContext(ctx)
 			if err == nil {
@@ -41,6 +44,9 @@ func TestRun_NATS(t *testing.T) {
 		server.StartAgain()
 		if err := await(ctx, func() bool { return s.env.NATS.IsConnected() }); err != nil {
 			t.Errorf("not connected again: %v; %s", err, p.log)
+		}
+		if err := await(ctx, func() bool { return CheckHealth(ctx, p.GRPC.String(), config.TLS{}) == nil }); err != nil {
+			t.Errorf("health when the server is back: %v", CheckHealth(ctx, p.GRPC.String(), config.TLS{}))
 		}
 		if err := p.end(t); err != nil {
 			t.Error(err)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 )
@@ -54,16 +55,14 @@ func (r *run) serve(ctx context.Context) error {
 	return errors.Join(workErr, callsErr)
 }
 
-// announce says SERVING once all services are ready.
+// announce says SERVING once all services are ready, and follows the queue's server from then on.
 func (r *run) announce(ctx context.Context, waiting *sync.WaitGroup) {
 	waiting.Wait()
 	if ctx.Err() != nil {
 		return
 	}
-	r.server.SetServing("", true)
-	for _, name := range r.server.Services() {
-		r.server.SetServing(name, true)
-	}
+	serving := r.storeThere()
+	r.setServing(serving)
 	addresses := Addresses{GRPC: r.listeners[0].Addr(), HTTP: r.http.addr(), Pipe: r.pipe}
 	attrs := []slog.Attr{slog.String("process", r.Name), slog.String("grpc", addresses.GRPC.String())}
 	if addresses.HTTP != nil {
@@ -72,6 +71,41 @@ func (r *run) announce(ctx context.Context, waiting *sync.WaitGroup) {
 	r.Log.LogAttrs(ctx, slog.LevelInfo, "serving", attrs...)
 	if r.OnReady != nil {
 		r.OnReady(addresses)
+	}
+	r.followStore(ctx, serving)
+}
+
+// storeLook is how often the connection to the queue's server is looked at.
+const storeLook = 250 * time.Millisecond
+
+// followStore takes SERVING back while the queue's server is away, until ctx ends: then the process can do nothing that
+// its callers want, and a balancer may know another that can.
+func (r *run) followStore(ctx context.Context, serving bool) {
+	tick := time.NewTicker(storeLook)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if there := r.storeThere(); there != serving {
+			serving = there
+			r.setServing(serving)
+		}
+	}
+}
+
+// storeThere reports whether the queue's server is connected, or no service needs it.
+func (r *run) storeThere() bool {
+	needed := slices.ContainsFunc(r.Units, Unit.usesNATS)
+	return !needed || r.nats == nil || r.nats.IsConnected()
+}
+
+func (r *run) setServing(serving bool) {
+	r.server.SetServing("", serving)
+	for _, name := range r.server.Services() {
+		r.server.SetServing(name, serving)
 	}
 }
 
