@@ -107,13 +107,29 @@ kill-rounds: $(BIN)/postrider ## kill -9 the all-in-one ROUNDS (50) times betwee
 	POSTRIDER_BIN=$(BIN) KILL_ROUNDS=$(ROUNDS) KILL_SEED=$(SEED) go test -count=1 -timeout 15m -v -run TestKillRounds ./e2e/killrounds/
 
 .PHONY: chaos
-chaos: $(BIN)/nats-server ## kill, stop and cut off processes under load ROUNDS (20) times; the last line says what became of the mail
+chaos: $(BIN)/nats-server chaos-build ## kill, stop and cut off processes under load ROUNDS (20) times; the last line says what became of the mail
+	@status=0; $(CHAOS) CHAOS_STATE=$(ROOT)/.data/chaos CHAOS_ROUNDS=$(ROUNDS) CHAOS_SEED=$(SEED) CHAOS_SHAPE=$(SHAPE) \
+	  CHAOS_RATE=$(RATE) go test -count=1 -timeout 3h -v -run TestChaos ./e2e/chaos/ || status=$$?; \
+	cat .data/chaos/$(if $(SHAPE),$(SHAPE)-)seed-$(SEED)/result.json; exit $$status
+
+CHAOS := POSTRIDER_BIN=$(BIN)
+
+.PHONY: chaos-build
+chaos-build:
 	@mkdir -p $(BIN)/chaos .data/chaos
 	@for p in $(SERVICES); do go build -tags chaos -o $(BIN)/chaos/$$p ./services/$$p/cmd/$$p; done
 	@go build -tags chaos -o $(BIN)/chaos/postrider ./cmd/postrider
-	@status=0; POSTRIDER_BIN=$(BIN) CHAOS_STATE=$(ROOT)/.data/chaos CHAOS_ROUNDS=$(ROUNDS) CHAOS_SEED=$(SEED) CHAOS_SHAPE=$(SHAPE) \
-	  CHAOS_RATE=$(RATE) go test -count=1 -timeout 3h -v -run TestChaos ./e2e/chaos/ || status=$$?; \
-	cat .data/chaos/seed-$(SEED)/result.json; exit $$status
+
+# Further shapes, each bounded in time: how many rounds each has, at how many messages a second.
+.PHONY: chaos-cluster chaos-nats chaos-suspended chaos-purge
+chaos-cluster: ## three nats-servers; the leader is killed under load five times
+	@$(MAKE) --no-print-directory chaos SHAPE=cluster ROUNDS=5 RATE=100
+chaos-nats: ## a stand-alone nats-server is killed and comes back under load five times
+	@$(MAKE) --no-print-directory chaos SHAPE=nats-away ROUNDS=5 RATE=200
+chaos-suspended: ## a sender is stopped beyond its lease and goes on, six times
+	@$(MAKE) --no-print-directory chaos SHAPE=suspended ROUNDS=6 RATE=200
+chaos-purge: ## the all-in-one lives until it removes settled mail, and ends in the middle of it, twice
+	@$(MAKE) --no-print-directory chaos SHAPE=purge ROUNDS=2 RATE=100
 
 .PHONY: bench
 bench: ## run the Go benchmarks of all modules once, allocations included

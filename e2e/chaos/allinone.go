@@ -75,7 +75,7 @@ func (a *allInOne) atPoint(point string, life time.Duration, random *rand.Rand) 
 	a.reached(one, point)
 }
 
-func (a *allInOne) further(random *rand.Rand) {
+func (a *allInOne) further(random *rand.Rand) (done bool) {
 	a.t.Helper()
 	a.lease = defaultLease
 	for range 2 {
@@ -85,6 +85,7 @@ func (a *allInOne) further(random *rand.Rand) {
 		a.done["kill, default lease"]++
 		a.crash(one)
 	}
+	return true
 }
 
 func (a *allInOne) settle() {
@@ -102,11 +103,16 @@ func (a *allInOne) store() string {
 // reached waits for a process to end at a point, and kills it when it does not come there.
 func (w *world) reached(name, point string) {
 	w.t.Helper()
-	p := w.suite.Processes[name]
 	limit := pointWithin
 	if strings.HasPrefix(point, "sender.last.") {
 		limit = stopWithin
 	}
+	w.reachedWithin(name, point, limit)
+}
+
+func (w *world) reachedWithin(name, point string, limit time.Duration) {
+	w.t.Helper()
+	p := w.suite.Processes[name]
 	select {
 	case <-p.Exited():
 		if p.Killed() {
@@ -132,5 +138,8 @@ func crashAt(point string, random *rand.Rand) string {
 	if strings.HasPrefix(point, "dsn.") || strings.HasPrefix(point, "sender.retry.") {
 		n = 1 + n/10
 	}
-	return fmt.Sprintf("POSTRIDER_CRASH_AT=%s:%d", point, n)
+	return crashAtHit(point, n)
 }
+
+// crashAtHit lets a process end at the n-th hit of a point.
+func crashAtHit(point string, n int) string { return fmt.Sprintf("POSTRIDER_CRASH_AT=%s:%d", point, n) }

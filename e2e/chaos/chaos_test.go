@@ -4,8 +4,10 @@ package chaos
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 )
@@ -20,6 +22,15 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// shapes are all of them, by the names CHAOS_SHAPE has. Without it the first two share the rounds.
+func shapes(w *world) map[string]shape {
+	two := layout{world: w}
+	return map[string]shape{
+		"all-in-one": &allInOne{world: w}, "two-senders": &twoSenders{two}, "cluster": &cluster{two}, "nats-away": &natsAway{two},
+		"suspended": &suspended{two}, "purge": &purge{allInOne{world: w}},
+	}
+}
+
 // TestChaos is make chaos. Without the folder that its state is kept in it is a short one, without the further round.
 func TestChaos(t *testing.T) {
 	folder, few := os.Getenv("CHAOS_STATE"), os.Getenv("CHAOS_STATE") == ""
@@ -27,22 +38,22 @@ func TestChaos(t *testing.T) {
 		folder = t.TempDir()
 	}
 	rounds, seed, rate := number(t, "CHAOS_ROUNDS", 3), number(t, "CHAOS_SEED", 1), number(t, "CHAOS_RATE", 100)
-	dir := filepath.Join(folder, "seed-"+strconv.Itoa(seed))
+	dir, only := filepath.Join(folder, "seed-"+strconv.Itoa(seed)), os.Getenv("CHAOS_SHAPE")
+	if only != "" {
+		dir = filepath.Join(folder, only+"-seed-"+strconv.Itoa(seed))
+	}
 	if err := openState(dir); err != nil {
 		t.Fatal(err)
 	}
+	todo := map[string]int{"all-in-one": rounds - rounds/3, "two-senders": rounds / 3}
+	if only != "" {
+		todo = map[string]int{only: rounds}
+	}
 	total := Result{}
-	for _, s := range []struct {
-		name   string
-		rounds int
-	}{{"all-in-one", rounds - rounds/3}, {"two-senders", rounds / 3}} {
-		if only := os.Getenv("CHAOS_SHAPE"); only != "" {
-			if only != s.name {
-				continue
-			}
-			s.rounds = rounds
-		}
-		total = total.plus(runShape(t, s.name, filepath.Join(dir, s.name), options{seed: seed, rate: rate, rounds: s.rounds, few: few}))
+	for _, name := range slices.Sorted(maps.Keys(todo)) {
+		total = total.plus(runShape(t, name, filepath.Join(dir, name), options{
+			seed: seed, rate: rate, rounds: todo[name], few: few, hasty: few,
+		}))
 	}
 	if t.Failed() && total.Lost == 0 && total.UnmarkedDuplicate == 0 {
 		return // the harness itself failed: the next call goes on
@@ -59,9 +70,9 @@ func runShape(t *testing.T, name, dir string, o options) (r Result) {
 	if load(filepath.Join(dir, resultFile), &r) != nil {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, dir, o)
-			var s shape = &allInOne{world: w}
-			if name == "two-senders" {
-				s = &twoSenders{world: w}
+			s := shapes(w)[name]
+			if s == nil {
+				t.Fatalf("CHAOS_SHAPE=%q is none of %q", name, slices.Sorted(maps.Keys(shapes(w))))
 			}
 			r = w.run(s)
 			w.must(save(filepath.Join(dir, resultFile), r))

@@ -85,8 +85,8 @@ func (m mailOf) request() *gatewayv1.SubmitRequest {
 	}
 }
 
-// runClient submits at a rate until SIGTERM, and then ends what it has begun. Each OK is a line "id recipient …" in the
-// log, written before the next call. It returns the exit status.
+// runClient submits at a rate until SIGTERM, and then ends what it has begun. Each OK is a line "milliseconds id recipient
+// …" in the log, written before the next call. It returns the exit status.
 func runClient() int {
 	rate, err := strconv.Atoi(os.Getenv("CHAOS_RATE"))
 	if err != nil || rate < 1 {
@@ -114,7 +114,8 @@ func runClient() int {
 				if !submit(ctx, gateway, m) {
 					continue
 				}
-				if _, err := accepted.WriteString(m.id + " " + strings.Join(m.recipients, " ") + "\n"); err != nil {
+				at := strconv.FormatInt(time.Now().UnixMilli(), 10)
+				if _, err := accepted.WriteString(at + " " + m.id + " " + strings.Join(m.recipients, " ") + "\n"); err != nil {
 					os.Exit(complain("client", err))
 				}
 			}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -26,6 +27,15 @@ type Result struct {
 	MarkedDuplicates  int `json:"marked_duplicates"`
 	UnmarkedDuplicate int `json:"unmarked_duplicates"`
 	MarkedWithoutNeed int `json:"marked_without_need"`
+
+	// LongestGap is the longest time in which nothing was accepted, in seconds; of the shapes that measure it.
+	LongestGap float64 `json:"longest_gap_seconds,omitempty"`
+	// GivenUp counts partitions that a stopped sender found in other hands when it went on, Refused the appends of which
+	// it was told so by the fence.
+	GivenUp int `json:"partitions_given_up,omitempty"`
+	Refused int `json:"refused_by_fence,omitempty"`
+	// Purged counts the segments of MAIL that were removed.
+	Purged uint64 `json:"purged_segments,omitempty"`
 }
 
 func (r Result) plus(other Result) Result {
@@ -34,7 +44,15 @@ func (r Result) plus(other Result) Result {
 		Lost: r.Lost + other.Lost, MarkedDuplicates: r.MarkedDuplicates + other.MarkedDuplicates,
 		UnmarkedDuplicate: r.UnmarkedDuplicate + other.UnmarkedDuplicate,
 		MarkedWithoutNeed: r.MarkedWithoutNeed + other.MarkedWithoutNeed,
+		LongestGap:        max(r.LongestGap, other.LongestGap),
+		GivenUp:           r.GivenUp + other.GivenUp, Refused: r.Refused + other.Refused, Purged: r.Purged + other.Purged,
 	}
+}
+
+func (r rhythm) String() string {
+	seconds := float64(r.last-r.first) / 1000
+	return fmt.Sprintf("the last client's %d messages were accepted in %.0f s (%.0f/s), with %.1f s between two at most",
+		r.count, seconds, float64(r.count)/max(1, seconds), float64(r.gap)/1000)
 }
 
 // delivery is one message for one recipient.
@@ -46,6 +64,25 @@ type tally struct {
 	delivered map[delivery]int           // how often
 	notices   map[string]map[string]bool // ids of notifications by the sender they went to
 	offsets   map[string]int64
+	rhythm    rhythm
+}
+
+// rhythm is how regularly a client's messages are accepted.
+type rhythm struct {
+	client      string
+	first, last int64 // milliseconds
+	gap         int64 // the longest between two
+	count       int
+}
+
+// beat notes that a message of a client was accepted. Between two clients nothing is measured.
+func (r *rhythm) beat(client string, at int64) {
+	if client != r.client {
+		r.client, r.first, r.last, r.count = client, at, at, 0
+	}
+	r.count++
+	r.gap = max(r.gap, at-r.last)
+	r.last = max(r.last, at)
 }
 
 func newTally() *tally {
@@ -57,8 +94,18 @@ func newTally() *tally {
 
 // update reads on in both logs.
 func (t *tally) update(acceptedLog, sinkLog string) error {
-	err := t.lines(acceptedLog, func(words []string) { t.accepted[words[0]] = words[1:] })
-	return errors.Join(err, t.lines(sinkLog, func(words []string) {
+	err := t.lines(acceptedLog, 3, func(words []string) error {
+		at, err := strconv.ParseInt(words[0], 10, 64)
+		if err != nil {
+			return err
+		}
+		_, rest, _ := strings.Cut(words[1], ".")
+		client, _, _ := strings.Cut(rest, ".")
+		t.rhythm.beat(client, at)
+		t.accepted[words[1]] = words[2:]
+		return nil
+	})
+	return errors.Join(err, t.lines(sinkLog, 2, func(words []string) error {
 		t.delivered[delivery{words[0], words[1]}]++
 		if strings.HasSuffix(words[1], "@"+senderDomain) {
 			if t.notices[words[1]] == nil {
@@ -66,12 +113,13 @@ func (t *tally) update(acceptedLog, sinkLog string) error {
 			}
 			t.notices[words[1]][words[0]] = true
 		}
+		return nil
 	}))
 }
 
 // lines hands over the whole lines that were appended since the last call. A last line that its writer could not end
-// is none.
-func (t *tally) lines(name string, take func(words []string)) error {
+// is none. A line has at least so many words.
+func (t *tally) lines(name string, least int, take func(words []string) error) error {
 	f, err := os.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -93,11 +141,13 @@ func (t *tally) lines(name string, take func(words []string)) error {
 			return err
 		}
 		words := strings.Fields(line)
-		if len(words) < 2 {
+		if len(words) < least {
 			return fmt.Errorf("%s: a line of %d words at offset %d", name, len(words), t.offsets[name])
 		}
 		t.offsets[name] += int64(len(line))
-		take(words)
+		if err := take(words); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
 	}
 }
 

@@ -9,9 +9,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
-
-	"github.com/postrider/postrider/testkit/smtptest"
 )
 
 // logs are the two files a tally reads.
@@ -34,18 +31,18 @@ func TestTally(t *testing.T) {
 		marked               map[delivery]bool
 		want                 Result
 	}{
-		{"delivered", "plain.1 a@x\n", "plain.1 a@x\n", nil, Result{Accepted: 1, Delivered: 1}},
-		{"lost", "plain.1 a@x\nplain.2 a@x\n", "plain.2 a@x\n", nil, Result{Accepted: 2, Delivered: 1, Lost: 1}},
-		{"one recipient of two", "split.1 a@x b@x\n", "split.1 a@x\n", nil, Result{Accepted: 1, Lost: 1}},
+		{"delivered", "1 plain.1 a@x\n", "plain.1 a@x\n", nil, Result{Accepted: 1, Delivered: 1}},
+		{"lost", "1 plain.1 a@x\n1 plain.2 a@x\n", "plain.2 a@x\n", nil, Result{Accepted: 2, Delivered: 1, Lost: 1}},
+		{"one recipient of two", "1 split.1 a@x b@x\n", "split.1 a@x\n", nil, Result{Accepted: 1, Lost: 1}},
 		{"not accepted and delivered", "", "plain.1 a@x\n", nil, Result{}},
-		{"last line not ended", "plain.1 a@x\nplain.2 a@", "plain.1 a@x\n", nil, Result{Accepted: 1, Delivered: 1}},
-		{"twice", "plain.1 a@x\n", "plain.1 a@x\nplain.1 a@x\n", nil, Result{Accepted: 1, Delivered: 1, UnmarkedDuplicate: 1}},
-		{"twice, the wrong one marked", "plain.1 a@x\n", "plain.1 a@x\nplain.1 a@x\n", mark("plain.1", "b@x"), Result{Accepted: 1, Delivered: 1, UnmarkedDuplicate: 1, MarkedWithoutNeed: 1}},
-		{"twice and marked", "plain.1 a@x\n", "plain.1 a@x\nplain.1 a@x\n", mark("plain.1", "a@x"), Result{Accepted: 1, Delivered: 1, MarkedDuplicates: 1}},
-		{"marked without need", "plain.1 a@x\n", "plain.1 a@x\n", mark("plain.1", "a@x"), Result{Accepted: 1, Delivered: 1, MarkedWithoutNeed: 1}},
-		{"refused, with notification", "refused.1@sender.example a@x\n", "n1 s-refused.1@sender.example\n", nil, Result{Accepted: 1, Delivered: 1}},
-		{"refused, without", "refused.1@sender.example a@x\n", "", nil, Result{Accepted: 1, Lost: 1}},
-		{"refused, with two notifications", "refused.1@sender.example a@x\n", "n1 s-refused.1@sender.example\nn2 s-refused.1@sender.example\n", nil, Result{Accepted: 1, Delivered: 1, UnmarkedDuplicate: 1}},
+		{"last line not ended", "1 plain.1 a@x\n1 plain.2 a@", "plain.1 a@x\n", nil, Result{Accepted: 1, Delivered: 1}},
+		{"twice", "1 plain.1 a@x\n", "plain.1 a@x\nplain.1 a@x\n", nil, Result{Accepted: 1, Delivered: 1, UnmarkedDuplicate: 1}},
+		{"twice, the wrong one marked", "1 plain.1 a@x\n", "plain.1 a@x\nplain.1 a@x\n", mark("plain.1", "b@x"), Result{Accepted: 1, Delivered: 1, UnmarkedDuplicate: 1, MarkedWithoutNeed: 1}},
+		{"twice and marked", "1 plain.1 a@x\n", "plain.1 a@x\nplain.1 a@x\n", mark("plain.1", "a@x"), Result{Accepted: 1, Delivered: 1, MarkedDuplicates: 1}},
+		{"marked without need", "1 plain.1 a@x\n", "plain.1 a@x\n", mark("plain.1", "a@x"), Result{Accepted: 1, Delivered: 1, MarkedWithoutNeed: 1}},
+		{"refused, with notification", "1 refused.1@sender.example a@x\n", "n1 s-refused.1@sender.example\n", nil, Result{Accepted: 1, Delivered: 1}},
+		{"refused, without", "1 refused.1@sender.example a@x\n", "", nil, Result{Accepted: 1, Lost: 1}},
+		{"refused, with two notifications", "1 refused.1@sender.example a@x\n", "n1 s-refused.1@sender.example\nn2 s-refused.1@sender.example\n", nil, Result{Accepted: 1, Delivered: 1, UnmarkedDuplicate: 1}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			tally := newTally()
@@ -61,7 +58,7 @@ func TestTally(t *testing.T) {
 
 // TestTally_GoesOn: what is appended later is read once.
 func TestTally_GoesOn(t *testing.T) {
-	acceptedLog, sinkLog := logs(t, "plain.1 a@x\npla", "plain.1 a@x\n")
+	acceptedLog, sinkLog := logs(t, "1 plain.1 a@x\n1 pla", "plain.1 a@x\n")
 	tally := newTally()
 	for _, more := range []string{"", "in.2 a@x\n", ""} {
 		f, err := os.OpenFile(acceptedLog, os.O_APPEND|os.O_WRONLY, 0)
@@ -163,46 +160,18 @@ func TestSink(t *testing.T) {
 	}
 }
 
-func TestWire(t *testing.T) {
-	host := smtptest.NewHost(t, smtptest.HostOptions{})
-	w := newWire(t, host.Addr().String())
-	greeting := func() (string, error) {
-		c, err := net.Dial("tcp", w.addr())
-		if err != nil {
-			return "", err
-		}
-		defer c.Close()
-		buffer := make([]byte, 64)
-		if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
-			return "", err
-		}
-		n, err := c.Read(buffer)
-		return string(buffer[:n]), err
-	}
-	if got, err := greeting(); err != nil || !strings.HasPrefix(got, "220") {
-		t.Errorf("whole: %q, %v", got, err)
-	}
-	w.cut()
-	if got, err := greeting(); err == nil {
-		t.Errorf("cut: %q", got)
-	}
-	w.mend()
-	w.freeze()
-	arrived := make(chan string)
-	go func() {
-		got, _ := greeting()
-		arrived <- got
-	}()
-	if err := host.WaitFor(t.Context(), func(c smtptest.Counts) bool { return c.Accepted == 2 }); err != nil {
+// TestTally_LongestGap: between two of one client, whoever wrote first; not between two clients.
+func TestTally_LongestGap(t *testing.T) {
+	accepted := "1000 plain.1.0@s a@x\n1700 plain.1.2@s a@x\n1600 plain.1.1@s a@x\n1900 plain.1.3@s a@x\n" +
+		"9000 plain.2.0@s a@x\n9100 plain.2.1@s a@x\n"
+	tally := newTally()
+	if err := tally.update(logs(t, accepted, "")); err != nil {
 		t.Fatal(err)
 	}
-	select {
-	case got := <-arrived:
-		t.Errorf("frozen: %q", got)
-	default:
+	if tally.rhythm.gap != 700 {
+		t.Errorf("%d ms, want 700", tally.rhythm.gap)
 	}
-	w.melt()
-	if got := <-arrived; !strings.HasPrefix(got, "220") {
-		t.Errorf("molten: %q", got)
+	if err := newTally().update(logs(t, "soon plain.1.0@s a@x\n", "")); err == nil {
+		t.Error("a line without a time is read")
 	}
 }

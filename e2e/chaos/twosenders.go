@@ -9,59 +9,89 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"testing"
 	"time"
 
 	"github.com/postrider/postrider/e2e/suite"
 	"github.com/postrider/postrider/kit/crashpoint"
 )
 
-// twoSenders is a stand-alone nats-server, gateway, resolver, dsn and two senders, one of which comes to harm.
-type twoSenders struct {
+// layout is a stand-alone nats-server, or a cluster of three, gateway, resolver, dsn and two senders.
+type layout struct {
 	*world
 	lease    time.Duration
-	natsPort int
+	stores   []suite.Member // one, or the members of a cluster
 	natsURL  string
 	resolver string
-	wires    map[string]*wire
+	wires    map[string]*suite.Wire // from a sender to a stand-alone server
 }
+
+// twoSenders is a layout in which mostly a sender comes to harm.
+type twoSenders struct{ layout }
 
 var (
 	senders = []string{"sender-1", "sender-2"}
 	others  = []string{"gateway", "nats-server", "dsn", "resolver"}
 )
 
-func (s *twoSenders) start(lease time.Duration) {
+func (s *layout) start(lease time.Duration) {
 	s.t.Helper()
-	s.lease = lease
-	_, port, err := net.SplitHostPort(freePort(s.t))
-	s.must(err)
-	s.natsPort, err = strconv.Atoi(port)
-	s.must(err)
-	s.natsURL = s.suite.StartNATS(s.t, s.natsPort)
-	s.resolver = freePort(s.t)
-	s.wires = map[string]*wire{}
-	for _, name := range senders {
-		s.wires[name] = newWire(s.t, strings.TrimPrefix(s.natsURL, "nats://"))
+	s.lease, s.resolver = lease, freePort(s.t)
+	if len(s.stores) == 0 {
+		s.stores = []suite.Member{{Name: "nats-server", Port: portOf(s.t, freePort(s.t))}}
+	}
+	urls := make([]string, len(s.stores))
+	for i, m := range s.stores {
+		urls[i] = m.URL()
+	}
+	s.natsURL = strings.Join(urls, ",")
+	s.wires = map[string]*suite.Wire{}
+	if len(s.stores) == 1 {
+		for _, name := range senders {
+			s.wires[name] = suite.NewWire(s.t, strings.TrimPrefix(s.natsURL, "nats://"))
+		}
 	}
 	s.settle()
 }
 
+func portOf(t testing.TB, address string) int {
+	t.Helper()
+	_, text, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
 // launch starts one process.
-func (s *twoSenders) launch(name string, env ...string) *suite.Process {
+func (s *layout) launch(name string, env ...string) *suite.Process {
 	s.t.Helper()
-	if name == "nats-server" {
-		s.suite.StartNATS(s.t, s.natsPort)
+	for _, m := range s.stores {
+		if m.Name != name {
+			continue
+		}
+		if len(s.stores) == 1 {
+			s.suite.StartNATS(s.t, m.Port)
+		} else {
+			s.suite.StartMember(s.t, m, s.stores)
+		}
 		return s.suite.Processes[name]
 	}
 	settings := suite.Settings{
-		"queue.lease_ttl": s.lease.String(), "queue.partitions": 8, "nats.url": s.natsURL, "nats.replicas": 1,
+		"queue.lease_ttl": s.lease.String(), "queue.partitions": 8, "nats.url": s.natsURL, "nats.replicas": len(s.stores),
 		"resolver.listen": s.resolver, "sender.resolver_address": s.resolver, "sender.listen": "127.0.0.1:0",
 		"dsn.listen": "127.0.0.1:0", "dsn.gateway_address": s.gateway,
 	}
 	program := name
-	if w := s.wires[name]; w != nil {
+	if slices.Contains(senders, name) {
 		program = "sender"
-		settings["nats.url"] = "nats://" + w.addr()
+	}
+	if w := s.wires[name]; w != nil {
+		settings["nats.url"] = "nats://" + w.Addr()
 	}
 	return s.suite.Launch(s.t, program, name, settings, env...)
 }
@@ -93,7 +123,7 @@ func (s *twoSenders) round(i int, random *rand.Rand) {
 }
 
 // kill kills a process and starts it again after a while.
-func (s *twoSenders) kill(name string, after time.Duration) {
+func (s *layout) kill(name string, after time.Duration) {
 	s.t.Helper()
 	s.done["kill "+name]++
 	s.crash(name)
@@ -102,19 +132,19 @@ func (s *twoSenders) kill(name string, after time.Duration) {
 }
 
 // cutOff takes a sender's way to the store away for a while.
-func (s *twoSenders) cutOff(w *wire, i int, random *rand.Rand) {
+func (s *twoSenders) cutOff(w *suite.Wire, i int, random *rand.Rand) {
 	away := between(random, 100*time.Millisecond, 3*shortLease)
 	if i/6%2 == 0 {
 		s.done["cut"]++
-		w.cut()
+		w.Cut()
 		time.Sleep(away)
-		w.mend()
+		w.Mend()
 		return
 	}
 	s.done["freeze"]++
-	w.freeze()
+	w.Freeze()
 	time.Sleep(away)
-	w.melt()
+	w.Melt()
 }
 
 // atPoint starts a process anew so that it ends at a chosen point.
@@ -132,7 +162,7 @@ func (s *twoSenders) atPoint(name string, points []string, turn int, random *ran
 }
 
 // further starts everything anew with the default lease, kills a sender, and waits until the other has its partitions.
-func (s *twoSenders) further(random *rand.Rand) {
+func (s *twoSenders) further(random *rand.Rand) (done bool) {
 	s.t.Helper()
 	s.lease = defaultLease
 	for _, name := range append(slices.Clone(senders), "gateway", "dsn") {
@@ -144,23 +174,30 @@ func (s *twoSenders) further(random *rand.Rand) {
 	s.crash(senders[0])
 	time.Sleep(defaultLease + shortLease)
 	s.launch(senders[0])
+	return true
 }
 
 // settle starts what does not run, and waits for it.
-func (s *twoSenders) settle() {
+func (s *layout) settle() {
 	s.t.Helper()
-	for _, name := range append([]string{"nats-server", "resolver", "gateway", "dsn"}, senders...) {
+	for _, m := range s.stores {
+		if p := s.suite.Processes[m.Name]; p == nil || exited(p) {
+			s.launch(m.Name)
+		}
+	}
+	for _, name := range append([]string{"resolver", "gateway", "dsn"}, senders...) {
 		p := s.suite.Processes[name]
 		if p == nil || exited(p) {
 			p = s.launch(name)
 		}
-		if name != "nats-server" {
-			p.Serving(s.t)
-		}
+		p.Serving(s.t)
 	}
 }
 
-func (s *twoSenders) store() string {
+// further is nothing where there is no round with the default lease.
+func (s *layout) further(*rand.Rand) (done bool) { return false }
+
+func (s *layout) store() string {
 	s.t.Helper()
 	for _, name := range append(slices.Clone(senders), "dsn", "gateway", "resolver") {
 		s.suite.Processes[name].Stop(s.t)

@@ -45,6 +45,7 @@ type options struct {
 	rounds int
 	rate   int  // messages a second
 	few    bool // without the round with the default lease
+	hasty  bool // waits less in the end
 }
 
 // world is one shape under load.
@@ -68,12 +69,17 @@ type shape interface {
 	start(lease time.Duration)
 	// round does harm once, and leaves everything running or about to be started.
 	round(i int, random *rand.Rand)
-	// further is the round with the default lease.
-	further(random *rand.Rand)
+	// further is the round with the default lease, if there is one.
+	further(random *rand.Rand) (done bool)
 	// settle makes sure that everything runs.
 	settle()
 	// store ends the services and returns where the streams can be read.
 	store() (url string)
+}
+
+// measurer is a shape that measures something else too.
+type measurer interface {
+	measure(js jetstream.JetStream, r *Result)
 }
 
 // newWorld starts mail host and DNS, and prepares the suite.
@@ -136,8 +142,7 @@ func (w *world) run(s shape) Result {
 	}
 	w.must(save(w.stateFile(), w.state))
 	if !w.state.Further && !w.opts.few {
-		s.further(w.random(rounds))
-		w.state.Further = true
+		w.state.Further = s.further(w.random(rounds))
 		w.must(save(w.stateFile(), w.state))
 	}
 	s.settle()
@@ -146,7 +151,7 @@ func (w *world) run(s shape) Result {
 	if w.state.Further {
 		rounds++
 	}
-	return w.count(s.store(), rounds)
+	return w.count(s, rounds)
 }
 
 // random is what decides in a round.
@@ -163,7 +168,7 @@ func (w *world) progress(rounds int) {
 func (w *world) drain() {
 	w.t.Helper()
 	enough := quiet
-	if w.opts.few {
+	if w.opts.hasty {
 		enough /= 3
 	}
 	last, since := -1, time.Now()
@@ -181,9 +186,9 @@ func (w *world) drain() {
 }
 
 // count reads the marks and compares.
-func (w *world) count(url string, rounds int) Result {
+func (w *world) count(s shape, rounds int) Result {
 	w.t.Helper()
-	nc, err := nats.Connect(url)
+	nc, err := nats.Connect(s.store())
 	w.must(err)
 	defer nc.Close()
 	js, err := jetstream.New(nc)
@@ -192,7 +197,10 @@ func (w *world) count(url string, rounds int) Result {
 	w.must(err)
 	r, doubts := w.tally.judge(marked)
 	r.Rounds = rounds
-	w.t.Logf("done: %v; points: %v", w.done, w.points)
+	if m, ok := s.(measurer); ok {
+		m.measure(js, &r)
+	}
+	w.t.Logf("done: %v; points: %v; %s", w.done, w.points, w.tally.rhythm)
 	missing := w.tally.missing()
 	for _, id := range missing[:min(len(missing), 20)] {
 		doubts = append(doubts, id+" is lost")

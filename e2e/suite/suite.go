@@ -4,12 +4,9 @@ package suite
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -41,6 +38,8 @@ type Options struct {
 	Dir string
 	// Crashable starts programs that end at POSTRIDER_CRASH_AT (kit/crashpoint).
 	Crashable bool
+	// NATSStore is the most the stand-alone nats-server stores, such as "20MB". Empty: what the disk has.
+	NATSStore string
 	// LogDir is a folder for the processes' logs. Then Process.Log ends where a process began to serve: under load a
 	// log is too much to keep in memory.
 	LogDir string
@@ -140,34 +139,6 @@ func (s *Suite) startFour(t testing.TB, settings Settings) {
 func (s *Suite) startService(t testing.TB, name string, settings Settings) string {
 	t.Helper()
 	return s.Launch(t, name, name, settings).Serving(t)
-}
-
-var listening = regexp.MustCompile(`Listening for client connections on (\S+)`)
-
-// StartNATS starts a stand-alone nats-server whose acknowledgements mean that a message is flushed, on a port or (0) a
-// free one, and returns its URL. On a suite of the all-in-one, once that has ended, it opens what the embedded server
-// has stored.
-func (s *Suite) StartNATS(t testing.TB, port int) string {
-	t.Helper()
-	if port == 0 {
-		port = -1
-	}
-	store := filepath.Join(s.Dir, "nats")
-	if embedded := filepath.Join(s.Dir, "data", "nats"); exists(filepath.Join(embedded, "jetstream")) {
-		store = embedded
-	}
-	conf := filepath.Join(s.Dir, "nats.conf")
-	writeFile(t, conf, fmt.Sprintf("listen: 127.0.0.1:%d\nmax_payload: 8MB\njetstream {\n  store_dir: '%s'\n  sync_interval: always\n}\n", port, store))
-	p := startProcess(t, "nats-server", s.options, nil, Program(t, "nats-server"), "-c", conf)
-	s.Processes["nats-server"] = p
-	p.WaitLine(t, "being ready", func(line map[string]any) bool {
-		return strings.Contains(field(line, textKey), "Server is ready")
-	})
-	found := listening.FindStringSubmatch(p.Log())
-	if found == nil {
-		t.Fatalf("nats-server does not say where it listens:\n%s", p.Log())
-	}
-	return "nats://" + found[1]
 }
 
 func exists(path string) bool {
