@@ -53,7 +53,7 @@ type Gauge struct {
 	mu      sync.Mutex
 	looked  time.Time // last look that succeeded
 	backlog int64     // at that look
-	since   int64     // accepted since it began
+	since   int64     // taken since it began
 	disk    int
 	failed  error // of the last look
 }
@@ -65,10 +65,12 @@ func New(o Options) *Gauge { return &Gauge{o: o} }
 func (g *Gauge) Run(ctx context.Context, looked func()) {
 	ticker := time.NewTicker(lookEvery)
 	defer ticker.Stop()
-	for first := true; ; first = false {
-		if err := g.Look(ctx); err != nil && ctx.Err() == nil {
-			g.o.Log.LogAttrs(ctx, slog.LevelWarn, "room in the queue not known", slog.String("error", err.Error()))
+	for first, told := true, false; ; first = false {
+		err := g.Look(ctx)
+		if err != nil && ctx.Err() == nil && !told {
+			g.o.Log.LogAttrs(ctx, slog.LevelWarn, "room in the queue not known, looking again", slog.String("error", err.Error()))
 		}
+		told = err != nil
 		if first {
 			looked()
 		}
@@ -103,20 +105,30 @@ func (g *Gauge) Look(ctx context.Context) error {
 	return nil
 }
 
-// Took notes accepted bytes.
-func (g *Gauge) Took(bytes int64) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.since += bytes
-}
-
 // Check returns an *rpc.Error when the queue takes nothing now (submit.Room).
 func (g *Gauge) Check(notification bool) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.check(notification, 1)
+}
+
+// Take counts bytes that are about to be appended, or returns an *rpc.Error when there is no room for them. Calls that
+// passed Check at the same time so share what room there is. What is not appended after all counts until the next look.
+func (g *Gauge) Take(notification bool, bytes int64) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err := g.check(notification, bytes); err != nil {
+		return err
+	}
+	g.since += bytes
+	return nil
+}
+
+// check looks whether bytes fit; g.mu is held.
+func (g *Gauge) check(notification bool, bytes int64) error {
 	if g.o.Conn != nil && !g.o.Conn.IsConnected() {
 		return enqueue.Away(errors.New("not connected to the queue's server"))
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
 	if g.looked.IsZero() || g.o.Now().Sub(g.looked) > staleAfter {
 		return enqueue.Away(g.failed)
 	}
@@ -124,7 +136,7 @@ func (g *Gauge) Check(notification bool) error {
 	if notification {
 		limit += limit / 100 * extra
 	}
-	if used := g.backlog + g.since; used >= limit {
+	if used := g.backlog + g.since; used+bytes > limit {
 		return enqueue.Full(fmt.Errorf("%d bytes wait, the limit is %d", used, limit))
 	}
 	if g.disk >= maxDisk {

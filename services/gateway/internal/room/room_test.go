@@ -7,6 +7,8 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -51,6 +53,13 @@ func (b *bench) look(t *testing.T) {
 	}
 }
 
+func (b *bench) take(t *testing.T, bytes int64) {
+	t.Helper()
+	if err := b.Take(false, bytes); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func code(err error) codes.Code {
 	if e := rpc.FromError(err); e != nil {
 		return e.Code
@@ -89,11 +98,17 @@ func TestG13_Limits(t *testing.T) {
 func TestG13_WhatIsAcceptedBetweenLooksCounts(t *testing.T) {
 	b := newBench(t)
 	b.look(t)
-	b.Took(600)
+	b.take(t, 600)
 	if err := b.Check(false); err != nil {
 		t.Errorf("600 of 1000: %v", err)
 	}
-	b.Took(400)
+	if got := code(b.Take(false, 401)); got != codes.ResourceExhausted {
+		t.Errorf("401 more: %v", got)
+	}
+	b.take(t, 400)
+	if err := b.Take(true, 250); err != nil {
+		t.Errorf("250 more for a notification: %v", err)
+	}
 	if got := code(b.Check(false)); got != codes.ResourceExhausted {
 		t.Errorf("1000 of 1000: %v", got)
 	}
@@ -106,6 +121,28 @@ func TestG13_WhatIsAcceptedBetweenLooksCounts(t *testing.T) {
 	b.look(t)
 	if err := b.Check(false); err != nil {
 		t.Errorf("what was counted before the look counts twice: %v", err)
+	}
+}
+
+// TestG13_CallsAtOnceShareTheRoom: those that were let in together do not overrun the limit, however large they are.
+func TestG13_CallsAtOnceShareTheRoom(t *testing.T) {
+	b := newBench(t)
+	b.look(t)
+	var taken atomic.Int64
+	var callers sync.WaitGroup
+	for range 50 {
+		if err := b.Check(false); err != nil {
+			t.Fatal(err)
+		}
+		callers.Go(func() {
+			if b.Take(false, 90) == nil {
+				taken.Add(90)
+			}
+		})
+	}
+	callers.Wait()
+	if got := taken.Load(); got != 990 {
+		t.Errorf("%d bytes were taken of 1000", got)
 	}
 }
 

@@ -29,8 +29,8 @@ import (
 type Room interface {
 	// Check returns an *rpc.Error when it does not. Notifications are taken a little longer than other mail.
 	Check(notification bool) error
-	// Took is told how many bytes were accepted.
-	Took(bytes int64)
+	// Take counts the bytes of a message that is about to be appended, or returns an *rpc.Error when they do not fit.
+	Take(notification bool, bytes int64) error
 }
 
 // Options are the parts of a Submitter. All are required.
@@ -114,10 +114,19 @@ func (t *task) run(ctx context.Context, src content.Source) (*gatewayv1.Accepted
 	if checked.Key != "" {
 		return t.keyed(ctx)
 	}
-	if _, _, err := t.o.Queue.Append(ctx, &t.m); err != nil {
+	if _, _, err := t.append(ctx); err != nil {
 		return nil, err
 	}
 	return t.receipt(), nil
+}
+
+// append makes the message durable, if there is still room now that its size is known.
+func (t *task) append(ctx context.Context) (at bus.Position, known bool, err error) {
+	if err := t.o.Room.Take(t.m.Envelope.ReportsOn != "", t.m.Stored()); err != nil {
+		t.o.Queue.Discard(ctx, &t.m)
+		return bus.Position{}, false, err
+	}
+	return t.o.Queue.Append(ctx, &t.m)
 }
 
 // content checks the header, then the loop rules, then reads the body to where it is kept.
@@ -168,7 +177,7 @@ func (t *task) keyed(ctx context.Context) (*gatewayv1.Accepted, error) {
 		t.o.Queue.Discard(ctx, &t.m)
 		return t.first(earlier, err)
 	}
-	at, known, err := t.o.Queue.Append(ctx, &t.m)
+	at, known, err := t.append(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -217,7 +226,6 @@ func (t *task) accepted(ctx context.Context, span trace.Span, a *gatewayv1.Accep
 	if a.GetDuplicate() {
 		return
 	}
-	t.o.Room.Took(t.m.Stored())
 	t.o.Log.Accepted(ctx, maillog.Event{
 		MessageID: t.m.ID, Domain: t.m.Envelope.Recipients[0].Destination, Recipients: len(t.m.Envelope.Recipients),
 		Size: int64(t.m.Facts.Size), Caller: t.m.Caller,
