@@ -44,7 +44,7 @@ func (t *Tenure) keepCheckpoint(ctx context.Context) {
 			err = t.storeIfMoved(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
-			t.opts.Log.Warn("storing a checkpoint failed", slog.Any("error", err))
+			t.opts.Log.LogAttrs(ctx, t.trouble(), "storing a checkpoint failed", slog.Any("error", err))
 		}
 	}
 }

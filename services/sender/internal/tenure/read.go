@@ -117,10 +117,19 @@ func (t *Tenure) persist(ctx context.Context, read func() error) error {
 			return err
 		}
 		if !told {
-			t.opts.Log.Warn("reading retries failed, it is tried again", slog.Any("error", err))
+			t.opts.Log.LogAttrs(ctx, t.trouble(), "reading retries failed, it is tried again", slog.Any("error", err))
 		}
 		t.sleep(ctx, readPause, nil)
 	}
+}
+
+// trouble is the level of a failure that passes. Every reader of every partition fails while the server is away, which is
+// told once for the process.
+func (t *Tenure) trouble() slog.Level {
+	if t.opts.JS.Conn().IsConnected() {
+		return slog.LevelWarn
+	}
+	return slog.LevelDebug
 }
 
 // sleep waits for a time, a signal, or the end of ctx.
