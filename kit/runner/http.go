@@ -33,7 +33,7 @@ func (r *run) httpAddress(grpcAddr net.Addr) string {
 }
 
 // newHTTPServer listens on address, "off" not at all.
-func newHTTPServer(ctx context.Context, address string, health *rpc.Server, metrics http.Handler) (*httpServer, error) {
+func newHTTPServer(ctx context.Context, address string, health *rpc.Server, p *parts, metrics http.Handler) (*httpServer, error) {
 	if address == "off" {
 		return &httpServer{}, nil
 	}
@@ -45,7 +45,10 @@ func newHTTPServer(ctx context.Context, address string, health *rpc.Server, metr
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", metrics)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, true) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, health.Serving()) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, health.Serving())
+		p.write(w)
+	})
 	return &httpServer{socket: socket, server: &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 5 * time.Second,

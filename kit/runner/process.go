@@ -117,6 +117,7 @@ type run struct {
 	http      *httpServer
 	services  []Service
 	stopping  chan struct{}
+	parts     parts
 	closers   []func(context.Context) error
 }
 
@@ -230,7 +231,7 @@ func (r *run) listen(ctx context.Context) error {
 		r.listeners = append(r.listeners, r.pipe)
 		r.onClose(func(context.Context) error { return r.pipe.Close() })
 	}
-	r.http, err = newHTTPServer(ctx, r.httpAddress(socket.Addr()), r.server, r.telemetry.MetricsHandler())
+	r.http, err = newHTTPServer(ctx, r.httpAddress(socket.Addr()), r.server, &r.parts, r.telemetry.MetricsHandler())
 	if err != nil {
 		return err
 	}
@@ -244,6 +245,7 @@ func (r *run) add(ctx context.Context, u Unit) error {
 		Name: u.Name, Node: r.Shared.Node, NATSConfig: r.Shared.NATS, Queue: r.Shared.Queue,
 		Log: r.Log.With(slog.String("service", u.Name)), NATS: r.nats, Dial: r.dialer(u),
 		Tracer: r.telemetry.Tracer(), Meter: r.telemetry.Meter(), Stopping: r.stopping,
+		Health: func(part, trouble string) { r.setPart(u.Name+"/"+part, trouble) },
 	}
 	service, err := u.build(ctx, env)
 	if err != nil {

@@ -66,6 +66,43 @@ func TestRun_ServesAndStops(t *testing.T) {
 	}
 }
 
+// A part in trouble shows wherever health is asked for, and the process stays ready.
+func TestRun_PartsShowInHealth(t *testing.T) {
+	var env Env
+	u := unit("stub", loopback(), &stub{})
+	built := u.build
+	u.build = func(ctx context.Context, e Env) (Service, error) { env = e; return built(ctx, e) }
+	p := startProcess(t, process(u))
+	health := healthv1.NewHealthClient(dial(t, p.GRPC.String(), rpc.ClientOptions{}))
+	state := func(name string) healthv1.HealthCheckResponse_ServingStatus {
+		answer, err := health.Check(t.Context(), &healthv1.HealthCheckRequest{Service: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer.GetStatus()
+	}
+	const tcp, udp = "stub/dns/192.0.2.53:53/tcp", "stub/dns/192.0.2.53:53/udp"
+	for _, c := range []struct {
+		trouble, body string
+		want          healthv1.HealthCheckResponse_ServingStatus
+	}{
+		{"No answer\nsince noon.", "ok\n" + tcp + ": No answer since noon.\n" + udp + ": ok\n", healthv1.HealthCheckResponse_NOT_SERVING},
+		{"", "ok\n" + tcp + ": ok\n" + udp + ": ok\n", healthv1.HealthCheckResponse_SERVING},
+	} {
+		env.Health("dns/192.0.2.53:53/udp", "")
+		env.Health("dns/192.0.2.53:53/tcp", c.trouble)
+		if code, body := get(t, "http://"+p.HTTP.String()+"/readyz"); code != http.StatusOK || body != c.body {
+			t.Errorf("/readyz: %d %q, want %q", code, body, c.body)
+		}
+		if state(tcp) != c.want || state(udp) != healthv1.HealthCheckResponse_SERVING || state("") != healthv1.HealthCheckResponse_SERVING {
+			t.Errorf("%s is %s, %s is %s, the whole %s", tcp, state(tcp), udp, state(udp), state(""))
+		}
+	}
+	if err := p.end(t); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestRun_NotServingUntilEveryServiceIsReady(t *testing.T) {
 	gate := make(chan struct{})
 	slow := &stub{register: func(grpc.ServiceRegistrar) {}, run: func(ctx context.Context, ready func()) error {

@@ -34,6 +34,10 @@ type Env struct {
 	// Tracer and Meter are never nil. No OpenTelemetry globals are set.
 	Tracer trace.TracerProvider
 	Meter  metric.MeterProvider
+	// Health takes how a part stands that the service depends on, such as "dns/192.0.2.53:53/tcp": trouble says in a
+	// sentence why it does not work, "" that it works. The process stays ready. grpc.health.v1 knows the part as
+	// "NAME/part"; /readyz and `postrider health` show it. Never nil; safe for concurrent use.
+	Health func(part, trouble string)
 	// Stopping is closed when the process begins to stop. Handlers of long-lived streams end themselves then, so that
 	// the calls under way can end before the context of Run does.
 	Stopping <-chan struct{}

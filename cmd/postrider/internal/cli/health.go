@@ -5,6 +5,8 @@ package cli
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"google.golang.org/grpc"
@@ -17,19 +19,42 @@ type healthCommand struct {
 	client.Options
 }
 
+// healthJSON is what `postrider health --json` prints.
+type healthJSON struct {
+	Status  string   `json:"status"`
+	Failing []string `json:"failing"`
+}
+
+// failingParts are the parts a service depends on that do not work, such as a DNS server. Services themselves stand in
+// the status of the whole.
+func failingParts(r *grpc_health_v1.HealthListResponse) []string {
+	all := []string{}
+	for _, name := range slices.Sorted(maps.Keys(r.GetStatuses())) {
+		if strings.Contains(name, "/") && r.GetStatuses()[name].GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING {
+			all = append(all, name)
+		}
+	}
+	return all
+}
+
 var errNotServing = silentError{"not serving"}
 
 func (c *healthCommand) Run(ctx context.Context, streams Streams) error {
 	return c.Call(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
-		answer, err := grpc_health_v1.NewHealthClient(conn).Check(ctx, &grpc_health_v1.HealthCheckRequest{})
+		health := grpc_health_v1.NewHealthClient(conn)
+		answer, err := health.Check(ctx, &grpc_health_v1.HealthCheckRequest{})
 		if err != nil {
 			return err
 		}
-		word := strings.ToLower(answer.GetStatus().String())
+		parts, _ := health.List(ctx, &grpc_health_v1.HealthListRequest{}) // a server that tells no parts may serve all the same
+		out := healthJSON{Status: strings.ToLower(answer.GetStatus().String()), Failing: failingParts(parts)}
 		if c.JSON {
-			client.WriteJSON(streams.Out, map[string]string{"status": word})
+			client.WriteJSON(streams.Out, out)
 		} else {
-			fmt.Fprintln(streams.Out, word)
+			fmt.Fprintln(streams.Out, out.Status)
+			for _, name := range out.Failing {
+				fmt.Fprintf(streams.Out, "fails: %s\n", name)
+			}
 		}
 		if answer.GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING {
 			return errNotServing
