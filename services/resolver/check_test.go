@@ -5,9 +5,13 @@ package resolver
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/miekg/dns"
+	"go.opentelemetry.io/otel/attribute"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
 	resolverv1 "github.com/postrider/postrider/proto/postrider/resolver/v1"
 	"github.com/postrider/postrider/services/resolver/internal/serverhealth"
@@ -29,6 +33,10 @@ func TestR38_CheckServers(t *testing.T) {
 	set := func(m dnstest.Match, b dnstest.Behaviour) func(*dnstest.Server) error {
 		return func(s *dnstest.Server) error { s.SetBehaviour(m, b); return nil }
 	}
+	refusedWithoutTCP := func(s *dnstest.Server) error {
+		s.SetBehaviour(dnstest.Match{}, dnstest.RCode(dns.RcodeRefused))
+		return s.Refuse(dnstest.TCP)
+	}
 	for name, c := range map[string]struct {
 		spoil func(*dnstest.Server) error
 		want  string
@@ -47,8 +55,10 @@ func TestR38_CheckServers(t *testing.T) {
 		"malformed":           {set(dnstest.Match{}, dnstest.Malformed), "udp/plain malformed, tcp/plain malformed, udp/edns malformed, udp/truncation malformed"},
 		"garbage":             {set(dnstest.Match{}, dnstest.Garbage), "udp/plain malformed, tcp/plain malformed, udp/edns malformed, udp/truncation malformed"},
 		"wrong id":            {set(dnstest.Match{}, dnstest.WrongID), "udp/plain malformed, tcp/plain malformed, udp/edns malformed, udp/truncation malformed"},
-		"answers REFUSED":     {set(dnstest.Match{}, dnstest.RCode(dns.RcodeRefused)), "udp/plain malformed, tcp/plain malformed, udp/edns malformed, udp/truncation malformed"},
-		"lame":                {set(dnstest.Match{}, dnstest.Lame), "udp/plain malformed, tcp/plain malformed, udp/edns malformed, udp/truncation malformed"},
+		"answers REFUSED":     {set(dnstest.Match{}, dnstest.RCode(dns.RcodeRefused)), "udp/plain denied, tcp/plain denied, udp/edns denied, udp/truncation denied"},
+		"answers SERVFAIL":    {set(dnstest.Match{}, dnstest.RCode(dns.RcodeServerFailure)), "udp/plain denied, tcp/plain denied, udp/edns denied, udp/truncation denied"},
+		"REFUSED, no TCP":     {refusedWithoutTCP, "udp/plain denied, tcp/plain refused, udp/edns denied, udp/truncation denied"},
+		"lame":                {set(dnstest.Match{}, dnstest.Lame), "udp/plain denied, tcp/plain denied, udp/edns denied, udp/truncation denied"},
 		"first datagram lost": {set(udp, dnstest.First(3, dnstest.Drop)), "udp/plain ok, tcp/plain ok, udp/edns ok, tcp/truncation ok"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -105,6 +115,139 @@ func TestR38_ServerCutOffFromTheRoot(t *testing.T) {
 	}
 }
 
+// detail keeps the health detail as a test reads it: trouble by part.
+type detail struct {
+	mu    sync.Mutex
+	parts map[string]string
+}
+
+func (d *detail) set(part, trouble string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.parts[part] = trouble
+}
+
+// of is what is said of a server: of the whole, UDP and TCP.
+func (d *detail) of(s *dnstest.Server) [3]string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	name := "dns/" + s.Addr().String()
+	return [3]string{d.parts[name], d.parts[name+"/udp"], d.parts[name+"/tcp"]}
+}
+
+// gauges reads a gauge of the checks by "server probe transport".
+func gauges(t *testing.T, reader *sdkmetric.ManualReader, name string) map[string]int64 {
+	t.Helper()
+	var all metricdata.ResourceMetrics
+	if err := reader.Collect(t.Context(), &all); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]int64{}
+	for _, scope := range all.ScopeMetrics {
+		for _, m := range scope.Metrics {
+			data, ok := m.Data.(metricdata.Gauge[int64])
+			if !ok || m.Name != name {
+				continue
+			}
+			for _, point := range data.DataPoints {
+				var key []string
+				for _, attr := range []attribute.Key{"dns.server", "dns.probe", "network.transport"} {
+					v, _ := point.Attributes.Value(attr)
+					key = append(key, v.AsString())
+				}
+				got[strings.Join(key, " ")] = point.Value
+			}
+		}
+	}
+	return got
+}
+
+// A server that answers is alive over that transport, even if it answers that it will not: log, metric and health detail
+// say so, and lookups do not pass it over.
+func TestR38_ServerThatDeniesTheRootIsAlive(t *testing.T) {
+	for name, code := range map[string]int{"REFUSED": dns.RcodeRefused, "SERVFAIL": dns.RcodeServerFailure, "NOTIMP": dns.RcodeNotImplemented} {
+		t.Run(name, func(t *testing.T) {
+			srv, other := dnstest.Start(t, zone), dnstest.Start(t, zone)
+			srv.SetBehaviour(dnstest.Match{Name: "."}, dnstest.RCode(code))
+			log, parts, reader := &lines{}, &detail{parts: map[string]string{}}, sdkmetric.NewManualReader()
+			env := environment(log, nil)
+			env.Meter, env.Health = sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)), parts.set
+			s := start(t, settings(srv, other), env)
+			for range serverhealth.After {
+				s.monitor.round(t.Context())
+			}
+			if got := log.with("DNS server fails"); len(got) != 0 || s.health.Trouble() {
+				t.Errorf("log %q, trouble %t", got, s.health.Trouble())
+			}
+			if got := parts.of(srv); got != [3]string{} || len(parts.parts) != 6 {
+				t.Errorf("health detail %q of %d parts", got, len(parts.parts))
+			}
+			up, denies := gauges(t, reader, "postrider.dns.server.up"), gauges(t, reader, "postrider.dns.server.denies")
+			for _, probe := range []string{"plain udp", "plain tcp"} {
+				denied, fine := srv.Addr().String()+" "+probe, other.Addr().String()+" "+probe
+				if up[denied] != 1 || denies[denied] != 1 || up[fine] != 1 || denies[fine] != 0 {
+					t.Errorf("%s: up %v, denies %v", probe, up, denies)
+				}
+			}
+			if len(up) != 8 || len(denies) != 8 {
+				t.Errorf("up %v, denies %v, want four of each server", up, denies)
+			}
+			// It still is the first that lookups ask.
+			resolve(t, s, &resolverv1.ResolveRouteRequest{Domain: "example.test"})
+			if srv.Count("example.test", dns.TypeMX) != 1 || other.Count("example.test", dns.TypeMX) != 0 {
+				t.Error("lookups pass the server over")
+			}
+		})
+	}
+}
+
+// Asked for a name that was chosen for it, a server that denies fails as a whole, and its transports do not.
+func TestR38_ServerThatDeniesTheNameOfTheCheck(t *testing.T) {
+	for name, c := range map[string]struct {
+		behave dnstest.Behaviour
+		result string // "" while nothing is held against the server
+	}{
+		"REFUSED":  {dnstest.RCode(dns.RcodeRefused), "denied"},
+		"lame":     {dnstest.Lame, "lame"},
+		"SERVFAIL": {dnstest.RCode(dns.RcodeServerFailure), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv, other := dnstest.Start(t, zone), dnstest.Start(t, zone)
+			srv.SetBehaviour(dnstest.Match{}, c.behave)
+			cfg := settings(srv, other)
+			cfg.CheckName = "example.test"
+			log, parts := &lines{}, &detail{parts: map[string]string{}}
+			env := environment(log, nil)
+			env.Health = parts.set
+			s := start(t, cfg, env)
+			s.monitor.round(t.Context())
+			got, said := log.with("DNS server fails"), parts.of(srv)
+			if c.result == "" {
+				if len(got) != 0 || said != [3]string{} {
+					t.Errorf("log %q, health detail %q", got, said)
+				}
+				return
+			}
+			if len(got) != 1 || !strings.Contains(got[0], "result="+c.result) || strings.Contains(got[0], "transport=") {
+				t.Errorf("log %q", got)
+			}
+			want := "The DNS server " + srv.Addr().String() + " answers, but looks up no names for us since "
+			if !strings.HasPrefix(said[0], want) || !strings.HasSuffix(said[0], " ("+c.result+").") || said[1]+said[2] != "" {
+				t.Errorf("health detail %q", said)
+			}
+			out := resolve(t, s, &resolverv1.ResolveRouteRequest{Domain: "example.test"})
+			if len(out.GetWarnings()) != 1 || !strings.HasPrefix(out.GetWarnings()[0], want) || srv.Count("example.test", dns.TypeMX) == 0 {
+				t.Errorf("warnings %q", out.GetWarnings())
+			}
+			srv.ClearBehaviour()
+			s.monitor.round(t.Context())
+			if got := log.with("DNS server works again"); len(got) != 1 || parts.of(srv) != [3]string{} {
+				t.Errorf("log %q, health detail %q", got, parts.of(srv))
+			}
+		})
+	}
+}
+
 func TestR38_ForcedTCPAsksForMX(t *testing.T) {
 	srv := dnstest.Start(t, zone)
 	s := startQuiet(t, settings(srv))
@@ -149,15 +292,18 @@ func TestPeriodicCheckLogsChangesOnce(t *testing.T) {
 	for name, c := range map[string]struct {
 		refused []dnstest.Transport
 		want    string
+		parts   [3]bool // whole, UDP, TCP in trouble
 	}{
-		"TCP only":   {[]dnstest.Transport{dnstest.TCP}, `transport=tcp result=refused`},
-		"UDP only":   {[]dnstest.Transport{dnstest.UDP}, `transport=udp result=refused`},
-		"everything": {[]dnstest.Transport{dnstest.UDP, dnstest.TCP}, `transport="udp and tcp" result=refused`},
+		"TCP only":   {[]dnstest.Transport{dnstest.TCP}, `transport=tcp result=refused`, [3]bool{2: true}},
+		"UDP only":   {[]dnstest.Transport{dnstest.UDP}, `transport=udp result=refused`, [3]bool{1: true}},
+		"everything": {[]dnstest.Transport{dnstest.UDP, dnstest.TCP}, `transport="udp and tcp" result=refused`, [3]bool{true, true, true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			good, bad := dnstest.Start(t, zone), dnstest.Start(t, zone)
-			log := &lines{}
-			s := start(t, settings(good, bad), environment(log, nil))
+			log, parts := &lines{}, &detail{parts: map[string]string{}}
+			env := environment(log, nil)
+			env.Health = parts.set
+			s := start(t, settings(good, bad), env)
 			for _, tr := range c.refused {
 				if err := bad.Refuse(tr); err != nil {
 					t.Fatal(err)
@@ -170,6 +316,16 @@ func TestPeriodicCheckLogsChangesOnce(t *testing.T) {
 			if len(got) != 1 || !strings.Contains(got[0], c.want) || !strings.Contains(got[0], "server="+bad.Addr().String()) {
 				t.Fatalf("log %q, want one line with %s", got, c.want)
 			}
+			for i, said := range parts.of(bad) {
+				over := []string{"", " over UDP", " over TCP"}[i]
+				want := "The DNS server " + bad.Addr().String() + " does not answer" + over + " since "
+				if (said != "") != c.parts[i] || said != "" && !strings.HasPrefix(said, want) {
+					t.Errorf("health detail %q, want %v of whole, UDP, TCP", parts.of(bad), c.parts)
+				}
+			}
+			if said := parts.of(good); said != [3]string{} {
+				t.Errorf("health detail of the good server %q", said)
+			}
 			for _, tr := range c.refused {
 				if err := bad.Accept(tr); err != nil {
 					t.Fatal(err)
@@ -180,6 +336,9 @@ func TestPeriodicCheckLogsChangesOnce(t *testing.T) {
 			}
 			if got := log.with("DNS server works again"); len(got) != 1 || !strings.Contains(got[0], c.want) {
 				t.Errorf("log %q, want one line", got)
+			}
+			if said := parts.of(bad); said != [3]string{} {
+				t.Errorf("health detail of a server that works again: %q", said)
 			}
 		})
 	}

@@ -80,7 +80,7 @@ func environment(log *lines, tracer trace.TracerProvider) runner.Env {
 	}
 	return runner.Env{
 		Name: "resolver", Log: slog.New(slog.NewTextHandler(log, nil)),
-		Tracer: tracer, Meter: metricnoop.NewMeterProvider(),
+		Tracer: tracer, Meter: metricnoop.NewMeterProvider(), Health: func(string, string) {},
 	}
 }
 

@@ -19,7 +19,7 @@ type meters struct {
 	meter       metric.Meter
 	queries     metric.Float64Histogram
 	unavailable metric.Int64Counter
-	up          metric.Int64Gauge
+	up, denies  metric.Int64Gauge
 	verdicts    metric.Int64Counter
 }
 
@@ -30,10 +30,12 @@ func newMeters(m metric.Meter) (*meters, error) {
 	unavailable, err2 := m.Int64Counter("postrider.dns.tcp_unavailable", metric.WithUnit("{lookup}"),
 		metric.WithDescription("Lookups that preferred TCP and had to go by UDP."))
 	up, err3 := m.Int64Gauge("postrider.dns.server.up",
-		metric.WithDescription("1 when the last check of a DNS server in this way was answered, else 0."))
+		metric.WithDescription("1 when the last check of a DNS server in this way was answered, whatever the answer, else 0."))
+	denies, err5 := m.Int64Gauge("postrider.dns.server.denies",
+		metric.WithDescription("1 when the last check of a DNS server in this way was answered with REFUSED, SERVFAIL or the like, else 0."))
 	verdicts, err4 := m.Int64Counter("postrider.resolver.no_route", metric.WithUnit("{route}"),
 		metric.WithDescription("Requests that had no route, by reason."))
-	return &meters{meter: m, queries: queries, unavailable: unavailable, up: up, verdicts: verdicts}, errors.Join(err, err2, err3, err4)
+	return &meters{meter: m, queries: queries, unavailable: unavailable, up: up, denies: denies, verdicts: verdicts}, errors.Join(err, err2, err3, err4, err5)
 }
 
 // observeCache exports the number of cached answers.
@@ -60,17 +62,22 @@ func (m *meters) tcpUnavailable(server netip.AddrPort) {
 	m.unavailable.Add(context.Background(), 1, metric.WithAttributes(attribute.String("dns.server", server.String())))
 }
 
-// checked is told of each probe of a check.
+// checked is told of each probe of a check. The probe of a truncated answer goes over both transports.
 func (m *meters) checked(server netip.AddrPort, p servercheck.Probe) {
-	value := int64(0)
-	if p.Result == servercheck.OK {
-		value = 1
+	attrs := []attribute.KeyValue{attribute.String("dns.server", server.String()), attribute.String("dns.probe", p.Name)}
+	if p.Name != servercheck.Truncation {
+		attrs = append(attrs, attribute.String("network.transport", string(p.Transport)))
 	}
-	m.up.Record(context.Background(), value, metric.WithAttributes(
-		attribute.String("dns.server", server.String()),
-		attribute.String("dns.probe", p.Name),
-		attribute.String("network.transport", string(p.Transport)),
-	))
+	way := metric.WithAttributes(attrs...)
+	m.up.Record(context.Background(), gauge(p.Alive()), way)
+	m.denies.Record(context.Background(), gauge(p.Result == servercheck.Denied), way)
+}
+
+func gauge(on bool) int64 {
+	if on {
+		return 1
+	}
+	return 0
 }
 
 func (m *meters) noRoute(ctx context.Context, reason string) {

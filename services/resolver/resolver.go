@@ -48,6 +48,7 @@ type service struct {
 	sharing  *mtasts.Sharing // nil without NATS
 	monitor  *monitor
 	meters   *meters
+	detail   func(part, trouble string) // of the service's health
 }
 
 // New builds the service. It needs nothing to be there yet: a DNS server may begin to answer later.
@@ -59,11 +60,14 @@ func New(ctx context.Context, cfg Config, env runner.Env) (runner.Service, error
 	if err != nil {
 		return nil, err
 	}
-	s := &service{log: env.Log}
+	s := &service{log: env.Log, detail: env.Health}
 	if s.meters, err = newMeters(env.Meter.Meter(scope)); err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
 	s.health = serverhealth.New(servers, nil, s.announce)
+	for _, one := range s.health.Status() {
+		s.tellHealth(one)
+	}
 	s.exchange = dnsexchange.New(dnsexchange.Options{
 		Servers: servers, Prefer: dnstransport.Transport(cfg.Transport), Trusted: cfg.trusts(), Timeouts: cfg.Timeouts.exchange(),
 		FailureTTL: cfg.Cache.FailureTTL.Std(), Health: s.health, Tracer: env.Tracer.Tracer(scope),
@@ -86,7 +90,7 @@ func New(ctx context.Context, cfg Config, env runner.Env) (runner.Service, error
 		DNS: dns, TLS: tlspolicy.NewPublished(dns, s.policies), Own: own,
 		Guard: guard, Port: cfg.port(), Entries: cfg.Cache.Entries,
 	})
-	s.monitor = newMonitor(&cfg, servers, s.health, s.meters)
+	s.monitor = newMonitor(&cfg, servers, s)
 	env.Log.LogAttrs(ctx, slog.LevelInfo, "DNS servers", slog.Any("servers", servers), slog.String("transport", cfg.Transport))
 	return s, nil
 }
@@ -129,23 +133,6 @@ func (s *service) Run(ctx context.Context, ready func()) error {
 	wg.Go(func() { s.monitor.run(ctx) })
 	wg.Wait()
 	return nil
-}
-
-// announce logs a server or transport that begins to fail or works again, once each.
-func (s *service) announce(c serverhealth.Change) {
-	transport := string(c.Transport)
-	if transport == "" {
-		transport = "udp and tcp"
-	}
-	attrs := []slog.Attr{
-		slog.String("server", c.Server.String()), slog.String("transport", transport),
-		slog.String("result", string(c.Why)), slog.Time("since", c.Since),
-	}
-	if c.Failing {
-		s.log.LogAttrs(context.Background(), slog.LevelWarn, "DNS server fails", attrs...)
-	} else {
-		s.log.LogAttrs(context.Background(), slog.LevelInfo, "DNS server works again", attrs...)
-	}
 }
 
 // own is what R-17 calls ourselves.

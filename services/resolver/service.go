@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -60,23 +59,6 @@ func badSmarthost(domain string, fault *route.SmarthostError) *resolverv1.Resolv
 		Detail: "The configured smarthost cannot be used: " + fault.Problem + ".",
 	}
 	return &resolverv1.ResolveRouteResponse{Domain: domain, Failure: failure.Proto(), CacheAge: &durationpb.Duration{}}
-}
-
-// troubles are the DNS servers that fail now, in words.
-func (s *service) troubles() []string {
-	var all []string
-	tell := func(server netip.AddrPort, how string, since time.Time) {
-		if !since.IsZero() {
-			all = append(all, fmt.Sprintf("The DNS server %s does not answer%s since %s.", server, how, since.UTC().Format(time.RFC3339)))
-		}
-	}
-	for _, one := range s.health.Status() {
-		if tell(one.Server, "", one.Since); one.Since.IsZero() {
-			tell(one.Server, " over UDP", one.UDPSince)
-			tell(one.Server, " over TCP", one.TCPSince)
-		}
-	}
-	return all
 }
 
 // describe adds the route to the span of the call.
@@ -134,9 +116,9 @@ func (s *service) CheckServers(ctx context.Context, in *resolverv1.CheckServersR
 // failingSince is the earliest time at which a part of a server began to fail.
 func failingSince(s serverhealth.Status) time.Time {
 	var earliest time.Time
-	for _, t := range []time.Time{s.Since, s.UDPSince, s.TCPSince} {
-		if !t.IsZero() && (earliest.IsZero() || t.Before(earliest)) {
-			earliest = t
+	for _, part := range []serverhealth.Standing{s.Whole, s.UDP, s.TCP} {
+		if part.Failing() && (earliest.IsZero() || part.Since.Before(earliest)) {
+			earliest = part.Since
 		}
 	}
 	return earliest
@@ -163,6 +145,8 @@ func resultProto(r servercheck.Result) resolverv1.ProbeResult {
 		return resolverv1.ProbeResult_PROBE_RESULT_RESET
 	case servercheck.Timeout:
 		return resolverv1.ProbeResult_PROBE_RESULT_TIMEOUT
+	case servercheck.Denied:
+		return resolverv1.ProbeResult_PROBE_RESULT_DENIED
 	default:
 		return resolverv1.ProbeResult_PROBE_RESULT_MALFORMED
 	}

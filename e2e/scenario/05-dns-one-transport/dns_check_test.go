@@ -42,9 +42,10 @@ func checkServers(t *testing.T, resolver string, exit int, server netip.AddrPort
 		Servers []struct {
 			Server string
 			Checks []struct {
-				Transport, Probe, Result string
-				Millis                   *int64
+				Transport, Probe, Result, Detail string
+				Millis                           *int64
 			}
+			FailingSince string `json:"failing_since"`
 		}
 	}
 	strict := json.NewDecoder(strings.NewReader(out))
@@ -59,6 +60,9 @@ func checkServers(t *testing.T, resolver string, exit int, server netip.AddrPort
 	for _, c := range answer.Servers[0].Checks {
 		if c.Millis == nil || *c.Millis < 0 {
 			t.Errorf("%s over %s has no time", c.Probe, c.Transport)
+		}
+		if (c.Result == "ok") != (c.Detail == "") {
+			t.Errorf("%s over %s: %s, %q", c.Probe, c.Transport, c.Result, c.Detail)
 		}
 		got = append(got, check{c.Transport, c.Probe, c.Result})
 	}
@@ -104,10 +108,17 @@ func TestR38_BackgroundCheckTellsWhenATransportFailsAndWhenItIsBack(t *testing.T
 	if !strings.Contains(words, dns.Addr().String()+", failing since 20") || !strings.Contains(words, "TCP refused") {
 		t.Errorf("dns check does not say since when:\n%s", words)
 	}
+	fails := "fails: resolver/dns/" + dns.Addr().String() + "/tcp\n"
+	if said, _ := postrider(t, 0, "health", "--server", s.Gateway); said != "serving\n"+fails {
+		t.Errorf("health says %q", said)
+	}
 	if err := dns.Accept(dnstest.TCP); err != nil {
 		t.Fatal(err)
 	}
 	told("DNS server works again")
+	if said, _ := postrider(t, 0, "health", "--server", s.Gateway); said != "serving\n" {
+		t.Errorf("health says %q", said)
+	}
 	if n := strings.Count(p.Log(), "DNS server fails"); n != 1 {
 		t.Errorf("the failure was told %d times:\n%s", n, p.Log())
 	}

@@ -30,8 +30,9 @@ type dnsCheckJSON struct {
 }
 
 type dnsServerJSON struct {
-	Server string         `json:"server"`
-	Checks []dnsProbeJSON `json:"checks"`
+	Server       string         `json:"server"`
+	FailingSince string         `json:"failing_since,omitempty"`
+	Checks       []dnsProbeJSON `json:"checks"`
 }
 
 type dnsProbeJSON struct {
@@ -39,6 +40,7 @@ type dnsProbeJSON struct {
 	Probe     string `json:"probe"`
 	Result    string `json:"result"`
 	Millis    int64  `json:"millis"`
+	Detail    string `json:"detail,omitempty"`
 }
 
 // errDNSFails makes the exit status 1 after the table was printed.
@@ -53,7 +55,7 @@ func (c *dnsCheckCommand) Run(ctx context.Context, streams Streams) error {
 		if c.JSON {
 			client.WriteJSON(streams.Out, dnsCheckAsJSON(answer))
 		} else {
-			writeDNSCheck(streams.Out, answer)
+			writeDNSCheck(streams.Out, answer, c.Name)
 		}
 		for _, s := range answer.GetServers() {
 			if !allOK(s) {
@@ -78,10 +80,10 @@ func resolverError(err error) error {
 func dnsCheckAsJSON(r *resolverv1.CheckServersResponse) dnsCheckJSON {
 	out := dnsCheckJSON{Servers: []dnsServerJSON{}}
 	for _, s := range r.GetServers() {
-		one := dnsServerJSON{Server: s.GetServer(), Checks: []dnsProbeJSON{}}
+		one := dnsServerJSON{Server: s.GetServer(), FailingSince: failingSince(s), Checks: []dnsProbeJSON{}}
 		for _, p := range s.GetProbes() {
 			one.Checks = append(one.Checks, dnsProbeJSON{
-				Transport: p.GetTransport(), Probe: p.GetProbe(), Result: probeWord(p), Millis: probeMillis(p),
+				Transport: p.GetTransport(), Probe: p.GetProbe(), Result: probeWord(p), Millis: probeMillis(p), Detail: p.GetDetail(),
 			})
 		}
 		out.Servers = append(out.Servers, one)
@@ -103,7 +105,15 @@ func allOK(s *resolverv1.ServerCheck) bool {
 	return len(s.GetProbes()) > 0
 }
 
-// probeWord is ok, refused, reset, timeout or malformed.
+// failingSince is when a server began to fail, "" while it works.
+func failingSince(s *resolverv1.ServerCheck) string {
+	if s.GetFailingSince() == nil {
+		return ""
+	}
+	return s.GetFailingSince().AsTime().UTC().Format(time.RFC3339)
+}
+
+// probeWord is ok, refused, reset, timeout, malformed or denied.
 func probeWord(p *resolverv1.Probe) string {
 	return strings.ToLower(strings.TrimPrefix(p.GetResult().String(), "PROBE_RESULT_"))
 }

@@ -24,6 +24,7 @@ const (
 	reset     = resolverv1.ProbeResult_PROBE_RESULT_RESET
 	timeout   = resolverv1.ProbeResult_PROBE_RESULT_TIMEOUT
 	malformed = resolverv1.ProbeResult_PROBE_RESULT_MALFORMED
+	refuses   = resolverv1.ProbeResult_PROBE_RESULT_DENIED // it answers REFUSED or the like
 )
 
 // checked is a resolver that answers CheckServers with what a test wrote down.
@@ -87,24 +88,23 @@ func server(address string, results ...resolverv1.ProbeResult) *resolverv1.Serve
 }
 
 func TestR38_DNSCheckJSONIsTheContract(t *testing.T) {
-	out, name := dnsCheck(t, 1, []*resolverv1.ServerCheck{
-		server("192.0.2.53:53", good, refused, good, reset),
-		server("[2001:db8::53]:5353", timeout, malformed, timeout, malformed),
-	}, "--json", "example.com")
+	failing := server("[2001:db8::53]:5353", timeout, malformed, refuses, malformed)
+	failing.FailingSince = timestamppb.New(time.Date(2026, 11, 2, 8, 30, 0, 0, time.UTC))
+	out, name := dnsCheck(t, 1, []*resolverv1.ServerCheck{server("192.0.2.53:53", good, refused, good, reset), failing}, "--json", "example.com")
 	if name != "example.com" {
 		t.Errorf("asked for %q", name)
 	}
 	const want = `{"servers":[` +
 		`{"server":"192.0.2.53:53","checks":[` +
 		`{"transport":"udp","probe":"plain","result":"ok","millis":2},` +
-		`{"transport":"tcp","probe":"plain","result":"refused","millis":3},` +
+		`{"transport":"tcp","probe":"plain","result":"refused","millis":3,"detail":"Detail of plain over tcp."},` +
 		`{"transport":"udp","probe":"edns","result":"ok","millis":5},` +
-		`{"transport":"tcp","probe":"truncation","result":"reset","millis":6}]},` +
-		`{"server":"[2001:db8::53]:5353","checks":[` +
-		`{"transport":"udp","probe":"plain","result":"timeout","millis":2},` +
-		`{"transport":"tcp","probe":"plain","result":"malformed","millis":3},` +
-		`{"transport":"udp","probe":"edns","result":"timeout","millis":5},` +
-		`{"transport":"tcp","probe":"truncation","result":"malformed","millis":6}]}]}`
+		`{"transport":"tcp","probe":"truncation","result":"reset","millis":6,"detail":"Detail of truncation over tcp."}]},` +
+		`{"server":"[2001:db8::53]:5353","failing_since":"2026-11-02T08:30:00Z","checks":[` +
+		`{"transport":"udp","probe":"plain","result":"timeout","millis":2,"detail":"Detail of plain over udp."},` +
+		`{"transport":"tcp","probe":"plain","result":"malformed","millis":3,"detail":"Detail of plain over tcp."},` +
+		`{"transport":"udp","probe":"edns","result":"denied","millis":5,"detail":"Detail of edns over udp."},` +
+		`{"transport":"tcp","probe":"truncation","result":"malformed","millis":6,"detail":"Detail of truncation over tcp."}]}]}`
 	var compact bytes.Buffer
 	if err := json.Compact(&compact, []byte(out)); err != nil || compact.String() != want {
 		t.Errorf("got %s (%v)\nwant %s", &compact, err, want)
@@ -130,6 +130,7 @@ func TestR38_DNSCheckTellsThePeopleWhichCellsAndWhatItMeans(t *testing.T) {
 	for name, c := range map[string]struct {
 		servers     []*resolverv1.ServerCheck
 		since       bool
+		name        string // asked for
 		exit        int
 		want, never []string
 	}{
@@ -164,9 +165,30 @@ func TestR38_DNSCheckTellsThePeopleWhichCellsAndWhatItMeans(t *testing.T) {
 			exit:    1,
 			want:    []string{"192.0.2.1:53:", "192.0.2.2:53:", "does not answer at all.\n", "No DNS server answers"}, never: []string{"the other DNS servers"},
 		},
-		"lame": {
+		"spoilt": {
 			servers: []*resolverv1.ServerCheck{server("192.0.2.1:53", malformed, malformed, malformed, malformed)}, exit: 1,
-			want: []string{"recursion", "resolver.check_name"}, never: []string{"No DNS server", "at all"},
+			want: []string{"answers, but not this question", "resolver.check_name"}, never: []string{"No DNS server", "at all", "alive"},
+		},
+		"alive, but denies": {
+			servers: []*resolverv1.ServerCheck{server("192.0.2.1:53", refuses, refuses, refuses, refuses)}, exit: 1,
+			want:  []string{"UDP denied. Detail of plain over udp.", "alive over UDP and TCP, but denies", "`postrider dns check DOMAIN`", "resolver.check_name"},
+			never: []string{"No DNS server", "at all", "malformed", "allow ", "firewall"},
+		},
+		"denies a domain": {
+			servers: []*resolverv1.ServerCheck{server("192.0.2.1:53", refuses, refuses, refuses, refuses)}, name: "example.com", exit: 1,
+			want: []string{"alive over UDP and TCP, but denies", "other domains", "recursion is off"}, never: []string{"check_name", "DOMAIN"},
+		},
+		"denies over UDP, TCP refused": {
+			servers: []*resolverv1.ServerCheck{server("192.0.2.1:53", refuses, refused, refuses, refuses)}, exit: 1,
+			want: []string{"alive over UDP, but denies this question; for TCP allow TCP port 53"}, never: []string{"No DNS server", "at all"},
+		},
+		"denies over TCP, UDP silent": {
+			servers: []*resolverv1.ServerCheck{server("192.0.2.1:53", timeout, refuses, timeout, timeout)}, exit: 1,
+			want: []string{"alive over TCP, but denies this question; for UDP allow UDP port 53"}, never: []string{"No DNS server", "at all"},
+		},
+		"denies the long question only": {
+			servers: []*resolverv1.ServerCheck{server("192.0.2.1:53", good, good, good, refuses)}, exit: 1,
+			want: []string{"TRUNCATION denied over tcp", "could not be seen"}, never: []string{"cannot be had"},
 		},
 		"spoilt over one, silent over the other": {
 			servers: []*resolverv1.ServerCheck{server("192.0.2.1:53", timeout, malformed, timeout, timeout)}, exit: 1,
@@ -185,8 +207,12 @@ func TestR38_DNSCheckTellsThePeopleWhichCellsAndWhatItMeans(t *testing.T) {
 			if c.since {
 				c.servers[len(c.servers)-1].FailingSince = since
 			}
-			out, asked := dnsCheck(t, c.exit, c.servers)
-			if asked != "" {
+			var args []string
+			if c.name != "" {
+				args = []string{c.name}
+			}
+			out, asked := dnsCheck(t, c.exit, c.servers, args...)
+			if asked != c.name {
 				t.Errorf("asked for %q", asked)
 			}
 			for _, w := range c.want {

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	resolverv1 "github.com/postrider/postrider/proto/postrider/resolver/v1"
 )
@@ -24,8 +23,8 @@ const (
 )
 
 // writeDNSCheck prints one row for each server and one column for each way of asking, and below it for each server that
-// fails which cells, why, since when, and what it means for the mail.
-func writeDNSCheck(w io.Writer, r *resolverv1.CheckServersResponse) {
+// fails which cells, why, since when, and what it means for the mail. name is what was asked for, "" what is usual.
+func writeDNSCheck(w io.Writer, r *resolverv1.CheckServersResponse, name string) {
 	var columns []string
 	for _, s := range r.GetServers() {
 		for _, p := range s.GetProbes() {
@@ -54,7 +53,7 @@ func writeDNSCheck(w io.Writer, r *resolverv1.CheckServersResponse) {
 	for _, s := range r.GetServers() {
 		if !allOK(s) {
 			failing++
-			writeDNSFault(w, s, silent < len(r.GetServers()))
+			writeDNSFault(w, s, name, silent < len(r.GetServers()))
 		}
 	}
 	switch {
@@ -66,10 +65,10 @@ func writeDNSCheck(w io.Writer, r *resolverv1.CheckServersResponse) {
 }
 
 // writeDNSFault tells of one server that does not answer in every way. others says that there is another to ask.
-func writeDNSFault(w io.Writer, s *resolverv1.ServerCheck, others bool) {
-	since := ""
-	if t := s.GetFailingSince(); t != nil {
-		since = ", failing since " + t.AsTime().UTC().Format(time.RFC3339)
+func writeDNSFault(w io.Writer, s *resolverv1.ServerCheck, name string, others bool) {
+	since := failingSince(s)
+	if since != "" {
+		since = ", failing since " + since
 	}
 	fmt.Fprintf(w, "%s%s:\n", s.GetServer(), since)
 	for _, p := range s.GetProbes() {
@@ -77,7 +76,7 @@ func writeDNSFault(w io.Writer, s *resolverv1.ServerCheck, others bool) {
 			fmt.Fprintf(w, "  %s %s. %s\n", probeColumn(p), probeFault(p), p.GetDetail())
 		}
 	}
-	fmt.Fprintf(w, "  %s\n", newCells(s).meaning(portOf(s.GetServer()), others))
+	fmt.Fprintf(w, "  %s\n", newCells(s).meaning(portOf(s.GetServer()), name, others))
 }
 
 // probeColumn is the heading over a way of asking. The transport of a truncated answer is told in the cell: it is the
@@ -140,12 +139,15 @@ func (c cells) silent() bool {
 }
 
 func nothing(r resolverv1.ProbeResult) bool {
-	return r != resolverv1.ProbeResult_PROBE_RESULT_OK && r != resolverv1.ProbeResult_PROBE_RESULT_MALFORMED
+	return r != resolverv1.ProbeResult_PROBE_RESULT_OK && r != resolverv1.ProbeResult_PROBE_RESULT_MALFORMED && !denied(r)
 }
 
+// denied reports an answer that says no: the transport works.
+func denied(r resolverv1.ProbeResult) bool { return r == resolverv1.ProbeResult_PROBE_RESULT_DENIED }
+
 // meaning is one sentence for the administrator: what the failed ways mean for the mail, and what to look at.
-func (c cells) meaning(port string, others bool) string {
-	const ok, malformed = resolverv1.ProbeResult_PROBE_RESULT_OK, resolverv1.ProbeResult_PROBE_RESULT_MALFORMED
+func (c cells) meaning(port, name string, others bool) string {
+	const ok = resolverv1.ProbeResult_PROBE_RESULT_OK
 	instead := ""
 	if others {
 		instead = "; the other DNS servers are asked instead"
@@ -154,18 +156,42 @@ func (c cells) meaning(port string, others bool) string {
 	case c.silent():
 		return "The server does not answer at all" + instead + "."
 	case c.udp != ok && c.tcp != ok:
-		return "The server answers, but not this question: if `postrider dns check DOMAIN` finds the same, it looks up no names for us (recursion is off), else set resolver.check_name to that domain."
+		return c.unanswered(port) + refusal(name)
 	case c.tcp != ok:
 		return "Mail goes on over UDP, but an answer too long for UDP cannot be had from this server: " + remedy(c.tcp, "TCP", port)
 	case c.udp != ok:
 		return "Mail goes on over TCP, which is slower: " + remedy(c.udp, "UDP", port)
-	case c.edns != ok:
+	case c.edns != ok && !denied(c.edns):
 		return "The server, or a firewall before it, does not take EDNS0: it is asked without, and nothing it says is secured by DNSSEC (no DANE)."
+	case denied(c.truncation):
+		return "Short answers come. What becomes of a long one could not be seen: the server denies the question that has one."
 	case c.truncation != ok:
 		return "Short answers come, but a long one cannot be had from this server: mail to domains with long answers waits unless another server has them."
 	default:
 		return "The server was not asked."
 	}
+}
+
+// unanswered is said of a server that answered the question over neither transport, but is not silent.
+func (c cells) unanswered(port string) string {
+	switch {
+	case denied(c.udp) && denied(c.tcp):
+		return "The server is alive over UDP and TCP, but denies this question. "
+	case denied(c.udp):
+		return "The server is alive over UDP, but denies this question; for TCP " + remedy(c.tcp, "TCP", port) + " "
+	case denied(c.tcp):
+		return "The server is alive over TCP, but denies this question; for UDP " + remedy(c.udp, "UDP", port) + " "
+	default:
+		return "The server answers, but not this question. "
+	}
+}
+
+// refusal says what a question that was not answered means.
+func refusal(name string) string {
+	if name == "" {
+		return "If `postrider dns check DOMAIN` finds the same, it looks up no names for us (recursion is off, or we are none of its clients); else set resolver.check_name to that domain."
+	}
+	return "If other domains fare no better, it looks up no names for us: recursion is off, or we are none of its clients."
 }
 
 func remedy(r resolverv1.ProbeResult, transport, port string) string {

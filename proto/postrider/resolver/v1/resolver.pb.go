@@ -105,6 +105,9 @@ const (
 	ProbeResult_PROBE_RESULT_TIMEOUT ProbeResult = 4
 	// An answer that is none.
 	ProbeResult_PROBE_RESULT_MALFORMED ProbeResult = 5
+	// A response code that is no answer, such as REFUSED or SERVFAIL, or a lame answer: the server is alive over this
+	// transport, but does not serve the question.
+	ProbeResult_PROBE_RESULT_DENIED ProbeResult = 6
 )
 
 // Enum value maps for ProbeResult.
@@ -116,6 +119,7 @@ var (
 		3: "PROBE_RESULT_RESET",
 		4: "PROBE_RESULT_TIMEOUT",
 		5: "PROBE_RESULT_MALFORMED",
+		6: "PROBE_RESULT_DENIED",
 	}
 	ProbeResult_value = map[string]int32{
 		"PROBE_RESULT_UNSPECIFIED": 0,
@@ -124,6 +128,7 @@ var (
 		"PROBE_RESULT_RESET":       3,
 		"PROBE_RESULT_TIMEOUT":     4,
 		"PROBE_RESULT_MALFORMED":   5,
+		"PROBE_RESULT_DENIED":      6,
 	}
 )
 
@@ -240,7 +245,7 @@ type ResolveRouteResponse struct {
 	Failure *v1.Failure `protobuf:"bytes,3,opt,name=failure,proto3" json:"failure,omitempty"`
 	// True when the hosts come from the domain's own address records (R-03).
 	ImplicitMx bool `protobuf:"varint,4,opt,name=implicit_mx,json=implicitMx,proto3" json:"implicit_mx,omitempty"`
-	// Age of the oldest cached answer used. Zero when all were asked now.
+	// Age of the oldest of the answers used. Zero when all were asked now.
 	CacheAge *durationpb.Duration `protobuf:"bytes,5,opt,name=cache_age,json=cacheAge,proto3" json:"cache_age,omitempty"`
 	// Oddities that did not stop the route, in plain words (a dropped MX, a CNAME target, a failing server).
 	Warnings []string `protobuf:"bytes,6,rep,name=warnings,proto3" json:"warnings,omitempty"`
@@ -248,8 +253,10 @@ type ResolveRouteResponse struct {
 	Site string `protobuf:"bytes,7,opt,name=site,proto3" json:"site,omitempty"`
 	// Domain at the end of the CNAME chain. Empty when the domain is no alias (R-12).
 	CanonicalDomain string `protobuf:"bytes,8,opt,name=canonical_domain,json=canonicalDomain,proto3" json:"canonical_domain,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Time until the first of the answers used ends, when this route is looked up anew. Absent when it is not cached.
+	CacheLeft     *durationpb.Duration `protobuf:"bytes,9,opt,name=cache_left,json=cacheLeft,proto3" json:"cache_left,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ResolveRouteResponse) Reset() {
@@ -336,6 +343,13 @@ func (x *ResolveRouteResponse) GetCanonicalDomain() string {
 		return x.CanonicalDomain
 	}
 	return ""
+}
+
+func (x *ResolveRouteResponse) GetCacheLeft() *durationpb.Duration {
+	if x != nil {
+		return x.CacheLeft
+	}
+	return nil
 }
 
 // Host is one mail host with its addresses.
@@ -932,7 +946,7 @@ const file_postrider_resolver_v1_resolver_proto_rawDesc = "" +
 	"\x06domain\x18\x01 \x01(\tR\x06domain\x12\x1c\n" +
 	"\tsmarthost\x18\x02 \x01(\tR\tsmarthost\x12!\n" +
 	"\fbypass_cache\x18\x03 \x01(\bR\vbypassCache\x12*\n" +
-	"\x11ignore_tls_policy\x18\x04 \x01(\bR\x0fignoreTlsPolicy\"\xcc\x02\n" +
+	"\x11ignore_tls_policy\x18\x04 \x01(\bR\x0fignoreTlsPolicy\"\x86\x03\n" +
 	"\x14ResolveRouteResponse\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\tR\x06domain\x121\n" +
 	"\x05hosts\x18\x02 \x03(\v2\x1b.postrider.resolver.v1.HostR\x05hosts\x125\n" +
@@ -942,7 +956,9 @@ const file_postrider_resolver_v1_resolver_proto_rawDesc = "" +
 	"\tcache_age\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\bcacheAge\x12\x1a\n" +
 	"\bwarnings\x18\x06 \x03(\tR\bwarnings\x12\x12\n" +
 	"\x04site\x18\a \x01(\tR\x04site\x12)\n" +
-	"\x10canonical_domain\x18\b \x01(\tR\x0fcanonicalDomain\"\xd7\x01\n" +
+	"\x10canonical_domain\x18\b \x01(\tR\x0fcanonicalDomain\x128\n" +
+	"\n" +
+	"cache_left\x18\t \x01(\v2\x19.google.protobuf.DurationR\tcacheLeft\"\xd7\x01\n" +
 	"\x04Host\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1e\n" +
 	"\n" +
@@ -988,14 +1004,15 @@ const file_postrider_resolver_v1_resolver_proto_rawDesc = "" +
 	"\x1dTLS_POLICY_KIND_OPPORTUNISTIC\x10\x01\x12\x1b\n" +
 	"\x17TLS_POLICY_KIND_REQUIRE\x10\x02\x12\x1b\n" +
 	"\x17TLS_POLICY_KIND_MTA_STS\x10\x03\x12\x18\n" +
-	"\x14TLS_POLICY_KIND_DANE\x10\x04*\xa8\x01\n" +
+	"\x14TLS_POLICY_KIND_DANE\x10\x04*\xc1\x01\n" +
 	"\vProbeResult\x12\x1c\n" +
 	"\x18PROBE_RESULT_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fPROBE_RESULT_OK\x10\x01\x12\x18\n" +
 	"\x14PROBE_RESULT_REFUSED\x10\x02\x12\x16\n" +
 	"\x12PROBE_RESULT_RESET\x10\x03\x12\x18\n" +
 	"\x14PROBE_RESULT_TIMEOUT\x10\x04\x12\x1a\n" +
-	"\x16PROBE_RESULT_MALFORMED\x10\x052\xc6\x02\n" +
+	"\x16PROBE_RESULT_MALFORMED\x10\x05\x12\x17\n" +
+	"\x13PROBE_RESULT_DENIED\x10\x062\xc6\x02\n" +
 	"\x0fResolverService\x12g\n" +
 	"\fResolveRoute\x12*.postrider.resolver.v1.ResolveRouteRequest\x1a+.postrider.resolver.v1.ResolveRouteResponse\x12g\n" +
 	"\fCheckServers\x12*.postrider.resolver.v1.CheckServersRequest\x1a+.postrider.resolver.v1.CheckServersResponse\x12a\n" +
@@ -1038,26 +1055,27 @@ var file_postrider_resolver_v1_resolver_proto_depIdxs = []int32{
 	4,  // 0: postrider.resolver.v1.ResolveRouteResponse.hosts:type_name -> postrider.resolver.v1.Host
 	13, // 1: postrider.resolver.v1.ResolveRouteResponse.failure:type_name -> postrider.event.v1.Failure
 	14, // 2: postrider.resolver.v1.ResolveRouteResponse.cache_age:type_name -> google.protobuf.Duration
-	5,  // 3: postrider.resolver.v1.Host.tls:type_name -> postrider.resolver.v1.TlsPolicy
-	13, // 4: postrider.resolver.v1.Host.failure:type_name -> postrider.event.v1.Failure
-	0,  // 5: postrider.resolver.v1.TlsPolicy.kind:type_name -> postrider.resolver.v1.TlsPolicyKind
-	6,  // 6: postrider.resolver.v1.TlsPolicy.tlsa:type_name -> postrider.resolver.v1.TlsaRecord
-	9,  // 7: postrider.resolver.v1.CheckServersResponse.servers:type_name -> postrider.resolver.v1.ServerCheck
-	10, // 8: postrider.resolver.v1.ServerCheck.probes:type_name -> postrider.resolver.v1.Probe
-	15, // 9: postrider.resolver.v1.ServerCheck.failing_since:type_name -> google.protobuf.Timestamp
-	1,  // 10: postrider.resolver.v1.Probe.result:type_name -> postrider.resolver.v1.ProbeResult
-	14, // 11: postrider.resolver.v1.Probe.duration:type_name -> google.protobuf.Duration
-	2,  // 12: postrider.resolver.v1.ResolverService.ResolveRoute:input_type -> postrider.resolver.v1.ResolveRouteRequest
-	7,  // 13: postrider.resolver.v1.ResolverService.CheckServers:input_type -> postrider.resolver.v1.CheckServersRequest
-	11, // 14: postrider.resolver.v1.ResolverService.FlushCache:input_type -> postrider.resolver.v1.FlushCacheRequest
-	3,  // 15: postrider.resolver.v1.ResolverService.ResolveRoute:output_type -> postrider.resolver.v1.ResolveRouteResponse
-	8,  // 16: postrider.resolver.v1.ResolverService.CheckServers:output_type -> postrider.resolver.v1.CheckServersResponse
-	12, // 17: postrider.resolver.v1.ResolverService.FlushCache:output_type -> postrider.resolver.v1.FlushCacheResponse
-	15, // [15:18] is the sub-list for method output_type
-	12, // [12:15] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	14, // 3: postrider.resolver.v1.ResolveRouteResponse.cache_left:type_name -> google.protobuf.Duration
+	5,  // 4: postrider.resolver.v1.Host.tls:type_name -> postrider.resolver.v1.TlsPolicy
+	13, // 5: postrider.resolver.v1.Host.failure:type_name -> postrider.event.v1.Failure
+	0,  // 6: postrider.resolver.v1.TlsPolicy.kind:type_name -> postrider.resolver.v1.TlsPolicyKind
+	6,  // 7: postrider.resolver.v1.TlsPolicy.tlsa:type_name -> postrider.resolver.v1.TlsaRecord
+	9,  // 8: postrider.resolver.v1.CheckServersResponse.servers:type_name -> postrider.resolver.v1.ServerCheck
+	10, // 9: postrider.resolver.v1.ServerCheck.probes:type_name -> postrider.resolver.v1.Probe
+	15, // 10: postrider.resolver.v1.ServerCheck.failing_since:type_name -> google.protobuf.Timestamp
+	1,  // 11: postrider.resolver.v1.Probe.result:type_name -> postrider.resolver.v1.ProbeResult
+	14, // 12: postrider.resolver.v1.Probe.duration:type_name -> google.protobuf.Duration
+	2,  // 13: postrider.resolver.v1.ResolverService.ResolveRoute:input_type -> postrider.resolver.v1.ResolveRouteRequest
+	7,  // 14: postrider.resolver.v1.ResolverService.CheckServers:input_type -> postrider.resolver.v1.CheckServersRequest
+	11, // 15: postrider.resolver.v1.ResolverService.FlushCache:input_type -> postrider.resolver.v1.FlushCacheRequest
+	3,  // 16: postrider.resolver.v1.ResolverService.ResolveRoute:output_type -> postrider.resolver.v1.ResolveRouteResponse
+	8,  // 17: postrider.resolver.v1.ResolverService.CheckServers:output_type -> postrider.resolver.v1.CheckServersResponse
+	12, // 18: postrider.resolver.v1.ResolverService.FlushCache:output_type -> postrider.resolver.v1.FlushCacheResponse
+	16, // [16:19] is the sub-list for method output_type
+	13, // [13:16] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_postrider_resolver_v1_resolver_proto_init() }

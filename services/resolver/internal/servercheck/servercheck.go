@@ -35,6 +35,9 @@ const (
 	Reset     Result = "reset"
 	Timeout   Result = "timeout"
 	Malformed Result = "malformed"
+	// Denied is an answer that says no: REFUSED, SERVFAIL or the like, or a lame one. The server is alive over this
+	// transport; it only does not serve the question.
+	Denied Result = "denied"
 )
 
 // Probe is one way of asking and what it came to.
@@ -43,13 +46,23 @@ type Probe struct {
 	Transport dnstransport.Transport
 	// Name is plain, edns or truncation.
 	Name string
-	// Result is the word.
-	Result Result
 	// Took is the time to the result.
 	Took time.Duration
+	Outcome
+}
+
+// Outcome is what came back.
+type Outcome struct {
+	// Result is the word.
+	Result Result
+	// Seen is the same in the words of a lookup, which tell more.
+	Seen dnsquery.Result
 	// Detail is a plain sentence when there is something to say.
 	Detail string
 }
+
+// Alive reports that the server answered over the transport, whatever it said.
+func (p *Probe) Alive() bool { return p.Result == OK || p.Result == Denied }
 
 // Checker checks servers. The zero value cannot be used.
 type Checker struct {
@@ -92,7 +105,7 @@ func (c Checker) Check(ctx context.Context, server netip.AddrPort) []Probe {
 func (c Checker) one(ctx context.Context, server netip.AddrPort, t dnstransport.Transport, name string, q dnswire.Query) Probe {
 	began := time.Now()
 	p := Probe{Transport: t, Name: name}
-	p.Result, p.Detail, _ = c.try(ctx, server, t, q)
+	p.Outcome, _ = c.try(ctx, server, t, q)
 	p.Took = time.Since(began)
 	return p
 }
@@ -103,9 +116,9 @@ func (c Checker) truncation(ctx context.Context, server netip.AddrPort, q dnswir
 	began := time.Now()
 	p := Probe{Transport: dnstransport.UDP, Name: Truncation}
 	var truncated bool
-	if p.Result, p.Detail, truncated = c.try(ctx, server, dnstransport.UDP, q); p.Result == OK {
+	if p.Outcome, truncated = c.try(ctx, server, dnstransport.UDP, q); p.Result == OK {
 		p.Transport = dnstransport.TCP
-		p.Result, p.Detail, _ = c.try(ctx, server, dnstransport.TCP, q)
+		p.Outcome, _ = c.try(ctx, server, dnstransport.TCP, q)
 		if p.Result == OK && p.Detail == "" && !truncated {
 			p.Detail = "The answer over UDP was not truncated; the question was asked over TCP all the same."
 		}
@@ -119,17 +132,18 @@ const local = "localhost"
 
 // try sends a query and names what came back. A server that is cut off from the root is silent about it, but still a
 // server that works: it is asked for localhost then.
-func (c Checker) try(ctx context.Context, server netip.AddrPort, t dnstransport.Transport, q dnswire.Query) (r Result, detail string, truncated bool) {
+func (c Checker) try(ctx context.Context, server netip.AddrPort, t dnstransport.Transport, q dnswire.Query) (o Outcome, truncated bool) {
 	m, err := c.ask(ctx, server, t, q)
-	r, detail = judge(m, err, t)
-	if (r == Timeout || r == Reset) && q.Question.Name == "" && ctx.Err() == nil {
+	o = judge(m, err, t, q.EDNS)
+	if (o.Result == Timeout || o.Result == Reset) && q.Question.Name == "" && ctx.Err() == nil {
 		q.Question = dnsquery.Question{Name: local, Type: dnsquery.TypeA}
 		m, err := c.ask(ctx, server, t, q)
-		if again, _ := judge(m, err, t); again == OK {
-			return OK, "No answer about the root came in time, but one about localhost: the server works and may be cut off.", false
+		if again := judge(m, err, t, q.EDNS); again.Result == OK {
+			again.Detail = "No answer about the root came in time, but one about localhost: the server works and may be cut off."
+			return again, false
 		}
 	}
-	return r, detail, r == OK && m.Result == dnsquery.ResultTruncated
+	return o, o.Seen == dnsquery.ResultTruncated
 }
 
 // ask sends a query; over UDP once more when the first is not answered, since a datagram may be lost.
@@ -152,36 +166,44 @@ func (c Checker) once(ctx context.Context, server netip.AddrPort, t dnstransport
 	return dnstransport.Ask(ctx, t, server, q, c.Connect)
 }
 
-// judge names what came back. A truncated answer is good over UDP and none over TCP.
-func judge(m *dnswire.Message, err error, t dnstransport.Transport) (Result, string) {
+// judge names what came back. A truncated answer is good over UDP and none over TCP; a server that does not understand
+// EDNS0 (RFC 6891, section 7) fails the probe of it, and any other response code is an answer all the same.
+func judge(m *dnswire.Message, err error, t dnstransport.Transport, edns bool) Outcome {
 	var failed *dnstransport.Error
-	switch {
-	case errors.As(err, &failed):
+	if errors.As(err, &failed) {
 		return silent(failed.Result)
-	case m.Result == dnsquery.ResultAnswered, m.Result == dnsquery.ResultTruncated && t == dnstransport.UDP:
-		return OK, ""
-	case m.Result == dnsquery.ResultTruncated:
-		return Malformed, "The answer over TCP is truncated as well."
-	case m.Result == dnsquery.ResultLame:
-		return Malformed, "The server neither is responsible nor asks others (lame)."
-	default:
-		return Malformed, fmt.Sprintf("The server answered %s.", m.RcodeName())
 	}
+	o := Outcome{Result: Denied, Seen: m.Result}
+	switch {
+	case m.Result == dnsquery.ResultAnswered, m.Result == dnsquery.ResultTruncated && t == dnstransport.UDP:
+		o.Result = OK
+	case m.Result == dnsquery.ResultTruncated:
+		o.Result, o.Detail = Malformed, "The answer over TCP is truncated as well."
+	case m.Result == dnsquery.ResultNoEDNS && edns:
+		o.Result, o.Detail = Malformed, fmt.Sprintf("The server answered %s to a question with EDNS0.", m.RcodeName())
+	case m.Result == dnsquery.ResultLame:
+		o.Detail = "The server neither is responsible for the name nor asks others (lame)."
+	default:
+		o.Detail = fmt.Sprintf("The server answered %s.", m.RcodeName())
+	}
+	return o
 }
 
-func silent(r dnsquery.Result) (Result, string) {
+func silent(r dnsquery.Result) Outcome {
+	o := Outcome{Seen: r}
 	switch r {
 	case dnsquery.ResultRefused:
-		return Refused, "The port is closed."
+		o.Result, o.Detail = Refused, "The port is closed."
 	case dnsquery.ResultReset:
-		return Reset, "The connection was closed before an answer came."
+		o.Result, o.Detail = Reset, "The connection was closed before an answer came."
 	case dnsquery.ResultUnreachable:
-		return Refused, "There is no way to the server."
+		o.Result, o.Detail = Refused, "There is no way to the server."
 	case dnsquery.ResultMalformed:
-		return Malformed, "What came back is no DNS answer to the question."
+		o.Result, o.Detail = Malformed, "What came back is no DNS answer to the question."
 	case dnsquery.ResultCancelled:
-		return Timeout, "The check was ended before an answer came."
+		o.Result, o.Detail = Timeout, "The check was ended before an answer came."
 	default:
-		return Timeout, "No answer came in time."
+		o.Result, o.Detail = Timeout, "No answer came in time."
 	}
+	return o
 }

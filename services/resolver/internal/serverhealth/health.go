@@ -24,6 +24,8 @@ type Change struct {
 	Why dnsquery.Result
 	// Since is when the first failure of the row was seen.
 	Since time.Time
+	// Now is how the server stands behind the change.
+	Now Status
 }
 
 // Observation is what one use of a server showed.
@@ -40,9 +42,20 @@ type Observation struct {
 type Status struct {
 	// Server is its address.
 	Server netip.AddrPort
-	// Since is when the server as a whole, UDP or TCP began to fail; zero while it works.
-	Since, UDPSince, TCPSince time.Time
+	// Whole, UDP and TCP are how the server as a whole and its transports stand.
+	Whole, UDP, TCP Standing
 }
+
+// Standing is how a server or one of its transports stands.
+type Standing struct {
+	// Since is when it began to fail; zero while it works.
+	Since time.Time
+	// Why is the last failure; empty while it works.
+	Why dnsquery.Result
+}
+
+// Failing reports that it fails.
+func (s Standing) Failing() bool { return !s.Since.IsZero() }
 
 // Probe is something skipped that is due for one probe. An empty transport is the server as a whole.
 type Probe struct {
@@ -68,6 +81,10 @@ func (s *server) transport(t dnstransport.Transport) *track {
 		return &s.tcp
 	}
 	return &s.udp
+}
+
+func (s *server) status(addr netip.AddrPort) Status {
+	return Status{Server: addr, Whole: s.whole.standing(), UDP: s.udp.standing(), TCP: s.tcp.standing()}
 }
 
 // New returns a Health for servers in their configured order. changed is called for every Change, one at a time; it
@@ -176,9 +193,9 @@ func (h *Health) announce(addr netip.AddrPort, s *server) {
 		switch {
 		case t.failing() && t.announced.IsZero() && !quiet:
 			t.announced = t.since
-			h.changed(Change{Server: addr, Transport: transport, Failing: true, Why: t.why, Since: t.since})
+			h.changed(Change{Server: addr, Transport: transport, Failing: true, Why: t.why, Since: t.since, Now: s.status(addr)})
 		case !t.failing() && !t.announced.IsZero():
-			h.changed(Change{Server: addr, Transport: transport, Why: t.why, Since: t.announced})
+			h.changed(Change{Server: addr, Transport: transport, Why: t.why, Since: t.announced, Now: s.status(addr)})
 			t.announced = time.Time{}
 		}
 	}
@@ -192,15 +209,8 @@ func (h *Health) Status() []Status {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	all := make([]Status, 0, len(h.order))
-	since := func(t *track) time.Time {
-		if t.failing() {
-			return t.since
-		}
-		return time.Time{}
-	}
 	for _, addr := range h.order {
-		s := h.servers[addr]
-		all = append(all, Status{Server: addr, Since: since(&s.whole), UDPSince: since(&s.udp), TCPSince: since(&s.tcp)})
+		all = append(all, h.servers[addr].status(addr))
 	}
 	return all
 }

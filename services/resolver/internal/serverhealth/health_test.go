@@ -119,23 +119,25 @@ func TestOneChangeForEachTurn(t *testing.T) {
 	f := newFixture()
 	began := f.now
 	f.times(10, one, dead())
-	if len(f.changes) != 1 || f.changes[0] != (Change{Server: one, Failing: true, Why: dnsquery.ResultTimeout, Since: began}) {
+	silent, noTCP := Standing{began, dnsquery.ResultTimeout}, Status{Server: one, TCP: Standing{began, dnsquery.ResultRefused}}
+	status := Status{one, silent, silent, silent}
+	if len(f.changes) != 1 || f.changes[0] != (Change{Server: one, Failing: true, Why: dnsquery.ResultTimeout, Since: began, Now: status}) {
 		t.Fatalf("changes %+v, want one for the whole server", f.changes)
 	}
-	if s := f.Status()[0]; !s.Since.Equal(began) || !s.UDPSince.Equal(began) || !s.TCPSince.Equal(began) || !f.Status()[1].Since.IsZero() {
+	if !slices.Equal(f.Status(), []Status{status, {Server: two}}) {
 		t.Errorf("status %+v", f.Status())
 	}
 	// It comes back with one transport only.
 	f.times(5, one, Observation{Server: Worked, UDP: Worked, TCP: Failed, TCPResult: dnsquery.ResultRefused})
 	want := []Change{
-		{Server: one, Why: dnsquery.ResultTimeout, Since: began},
-		{Server: one, Transport: dnstransport.TCP, Failing: true, Why: dnsquery.ResultRefused, Since: began},
+		{Server: one, Why: dnsquery.ResultTimeout, Since: began, Now: noTCP},
+		{Server: one, Transport: dnstransport.TCP, Failing: true, Why: dnsquery.ResultRefused, Since: began, Now: noTCP},
 	}
 	if !slices.Equal(f.changes[1:], want) {
 		t.Fatalf("changes %+v, want %+v", f.changes[1:], want)
 	}
 	f.times(5, one, fine())
-	if len(f.changes) != 4 || f.changes[3] != (Change{Server: one, Transport: dnstransport.TCP, Why: dnsquery.ResultRefused, Since: began}) {
+	if len(f.changes) != 4 || f.changes[3] != (Change{Server: one, Transport: dnstransport.TCP, Why: dnsquery.ResultRefused, Since: began, Now: Status{Server: one}}) {
 		t.Errorf("changes %+v", f.changes)
 	}
 }

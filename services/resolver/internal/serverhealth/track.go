@@ -40,6 +40,13 @@ type track struct {
 
 func (t *track) failing() bool { return t.fails >= After }
 
+func (t *track) standing() Standing {
+	if !t.failing() {
+		return Standing{}
+	}
+	return Standing{Since: t.since, Why: t.why}
+}
+
 // observe takes one verdict.
 func (t *track) observe(v Verdict, why dnsquery.Result, now time.Time) {
 	switch v {
