@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"github.com/postrider/postrider/services/resolver/internal/dnsquery"
 	"github.com/postrider/postrider/services/resolver/internal/dnstransport"
@@ -177,6 +179,64 @@ func TestR35_TransportIsSkipped(t *testing.T) {
 			}
 		})
 	}
+}
+
+// dns.why tells what the memory made of the order, and not that the first server or transport was asked as usual.
+func TestR35_WhySaysWhatWasSkipped(t *testing.T) {
+	whys := func(t *testing.T, b *bench, q dnsquery.Question) (first string) {
+		t.Helper()
+		exporter := tracetest.NewInMemoryExporter()
+		provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter))
+		b.o.Tracer = provider.Tracer("test")
+		ctx, span := provider.Tracer("test").Start(t.Context(), "test")
+		if _, err := b.Query(ctx, q); err != nil {
+			t.Fatal(err)
+		}
+		span.End()
+		for _, s := range exporter.GetSpans() {
+			for _, a := range s.Attributes {
+				if s.Name == "dns.query" && a.Key == "dns.why" && first == "" {
+					first = a.Value.AsString()
+				}
+			}
+		}
+		return first
+	}
+	t.Run("transport", func(t *testing.T) {
+		srv := dnstest.Start(t, zone)
+		if err := srv.Refuse(dnstest.TCP); err != nil {
+			t.Fatal(err)
+		}
+		b := newBench(t, setting{prefer: dnstransport.TCP}, srv)
+		for range serverhealth.After {
+			if got, want := whys(t, b, mxQuestion), "first server"; got != want {
+				t.Errorf("why %q, want %q", got, want)
+			}
+		}
+		if got, want := whys(t, b, mxQuestion), "first server; by udp, since tcp is skipped after failures"; got != want {
+			t.Errorf("why %q, want %q", got, want)
+		}
+	})
+	t.Run("server", func(t *testing.T) {
+		dead, good := dnstest.Start(t, zone), dnstest.Start(t, zone)
+		dead.SetBehaviour(dnstest.Match{}, dnstest.RCode(dns.RcodeRefused))
+		b := newBench(t, setting{}, dead, good)
+		for range serverhealth.After {
+			wantBoth(t, mustAnswer(t, b, mxQuestion))
+		}
+		if got, want := whys(t, b, mxQuestion), dead.Addr().String()+" is skipped after failures"; got != want {
+			t.Errorf("why %q, want %q", got, want)
+		}
+	})
+	t.Run("question", func(t *testing.T) {
+		one, two := dnstest.Start(t, zone), dnstest.Start(t, zone)
+		one.SetBehaviour(dnstest.Match{}, dnstest.RCode(dns.RcodeServerFailure))
+		b := newBench(t, setting{ttl: time.Minute}, one, two)
+		wantBoth(t, mustAnswer(t, b, mxQuestion))
+		if got, want := whys(t, b, mxQuestion), one.Addr().String()+" failed this question a moment ago: servfail"; got != want {
+			t.Errorf("why %q, want %q", got, want)
+		}
+	})
 }
 
 func TestCallerGivesUp(t *testing.T) {

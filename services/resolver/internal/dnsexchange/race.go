@@ -33,18 +33,23 @@ type event struct {
 
 // run returns an answer, or a failure, or neither when ctx ended before all servers failed.
 func (r *race) run(ctx context.Context) (*dnsquery.Answer, *dnsquery.Failure) {
-	for _, addr := range r.x.o.Health.Order() {
+	order := r.x.o.Health.Order()
+	why := whyFirst(r.x.o.Servers, order)
+	for _, addr := range order {
 		result, remembered := r.x.failures.get(addr, r.q)
 		if !remembered {
 			r.left = append(r.left, addr)
 			continue
+		}
+		if len(r.left) == 0 {
+			why = addr.String() + " failed this question a moment ago: " + string(result)
 		}
 		r.failed = append(r.failed, dnsquery.ServerFailure{Server: addr, Result: result, Remembered: true})
 		if final(result) {
 			return nil, r.failure()
 		}
 	}
-	r.next(ctx, "first server")
+	r.next(ctx, why)
 	for r.active > 0 {
 		ev := <-r.events
 		if ev.slow {
@@ -61,6 +66,14 @@ func (r *race) run(ctx context.Context) (*dnsquery.Answer, *dnsquery.Failure) {
 		}
 	}
 	return nil, r.failure()
+}
+
+// whyFirst says why the first server of order is asked first, in place of the first one configured.
+func whyFirst(configured, order []netip.AddrPort) string {
+	if order[0] != configured[0] {
+		return configured[0].String() + " is skipped after failures"
+	}
+	return "first server"
 }
 
 // take judges what a server came to in the end. Both results are nil when another server may still answer.
@@ -96,7 +109,10 @@ func (r *race) next(ctx context.Context, why string) {
 	r.left = r.left[1:]
 	r.active++
 	a := newAsk(r.x, r.x.servers[addr], r.q, why)
-	a.preferred = r.x.o.Health.First(addr, a.preferred)
+	if t := r.x.o.Health.First(addr, a.preferred); t != a.preferred {
+		a.why += "; by " + string(t) + ", since " + string(a.preferred) + " is skipped after failures"
+		a.preferred = t
+	}
 	a.slowly = func() { r.events <- event{server: addr, slow: true} }
 	r.running.Go(func() { r.events <- event{server: addr, done: a.run(ctx)} })
 }
