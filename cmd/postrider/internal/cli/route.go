@@ -3,11 +3,14 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -30,6 +33,7 @@ type routeJSON struct {
 	Site            string          `json:"site"`
 	ImplicitMX      bool            `json:"implicit_mx"`
 	CacheAgeMS      int64           `json:"cache_age_ms"`
+	CacheLeftMS     int64           `json:"cache_left_ms"`
 	Hosts           []routeHostJSON `json:"hosts"`
 	Warnings        []string        `json:"warnings"`
 	Failure         *routeFailure   `json:"failure"`
@@ -41,6 +45,7 @@ type routeHostJSON struct {
 	Addresses  []string      `json:"addresses"`
 	TLS        string        `json:"tls"`
 	TLSOrigin  string        `json:"tls_origin,omitempty"`
+	TLSFinding string        `json:"tls_finding,omitempty"`
 	Failure    *routeFailure `json:"failure,omitempty"`
 }
 
@@ -55,9 +60,11 @@ var errNoRoute = silentError{"there is no route"}
 
 func (c *routeCommand) Run(ctx context.Context, streams Streams) error {
 	return c.Call(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
-		route, err := resolverv1.NewResolverServiceClient(conn).ResolveRoute(ctx, &resolverv1.ResolveRouteRequest{Domain: c.Domain, BypassCache: c.Fresh})
+		route, err := resolverv1.NewResolverServiceClient(conn).ResolveRoute(ctx, &resolverv1.ResolveRouteRequest{
+			Domain: withoutRoot(c.Domain), BypassCache: c.Fresh,
+		})
 		if err != nil {
-			return err
+			return resolverError(err)
 		}
 		if c.JSON {
 			client.WriteJSON(streams.Out, routeAsJSON(route))
@@ -71,48 +78,69 @@ func (c *routeCommand) Run(ctx context.Context, streams Streams) error {
 	})
 }
 
+// withoutRoot is a domain as mail writes it, without the dot that DNS tools put at its end (RFC 1034, section 3.1).
+func withoutRoot(domain string) string { return strings.TrimSuffix(domain, ".") }
+
 func writeRoute(w io.Writer, r *resolverv1.ResolveRouteResponse) {
 	fmt.Fprintf(w, "%s", r.GetDomain())
 	if r.GetCanonicalDomain() != "" {
-		fmt.Fprintf(w, " → %s", r.GetCanonicalDomain())
+		fmt.Fprintf(w, " is an alias of %s", r.GetCanonicalDomain())
 	}
 	if r.GetImplicitMx() {
 		fmt.Fprint(w, "  (no MX: the domain's own addresses)")
 	}
-	if age := r.GetCacheAge().AsDuration(); age > 0 {
-		fmt.Fprintf(w, "  (cached %s ago)", age.Round(1e9))
-	}
-	fmt.Fprintln(w)
+	fmt.Fprintln(w, cacheNote(r))
 	if f := r.GetFailure(); f != nil {
 		fmt.Fprintf(w, "no route: %s\n", timeline.FailureLine(f))
 	}
 	table := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	if len(r.GetHosts()) > 0 {
-		fmt.Fprintln(table, "PREFERENCE\tHOST\tADDRESSES\tTLS")
+		fmt.Fprintln(table, "PREFERENCE\tHOST\tTLS\tADDRESSES")
 	}
 	for _, h := range r.GetHosts() {
 		addresses := strings.Join(h.GetAddresses(), " ")
+		if h.GetPort() != 0 {
+			addresses += fmt.Sprintf(" port %d", h.GetPort())
+		}
 		if f := h.GetFailure(); f != nil {
 			addresses = "not usable now: " + timeline.FailureLine(f)
 		}
-		fmt.Fprintf(table, "%d\t%s\t%s\t%s\n", h.GetPreference(), h.GetName(), addresses, tlsWord(h.GetTls()))
+		fmt.Fprintf(table, "%d\t%s\t%s\t%s\n", h.GetPreference(), cmp.Or(h.GetName(), r.GetDomain()), tlsCell(h.GetTls()), addresses)
 	}
 	_ = table.Flush() // to the terminal
+	for _, h := range r.GetHosts() {
+		if finding := h.GetTls().GetFinding(); finding != "" && h.GetFailure() == nil && !slices.Contains(r.GetWarnings(), finding) {
+			fmt.Fprintf(w, "%s: %s\n", h.GetName(), finding)
+		}
+	}
 	for _, warning := range r.GetWarnings() {
 		fmt.Fprintf(w, "warning: %s\n", warning)
 	}
 }
 
+// cacheNote says how old the answers are and when DNS is asked again; "" when it was asked just now.
+func cacheNote(r *resolverv1.ResolveRouteResponse) string {
+	age := r.GetCacheAge().AsDuration()
+	if age == 0 {
+		return ""
+	}
+	again := "at the next question"
+	if left := r.GetCacheLeft().AsDuration(); left > 0 {
+		again = "in " + left.Round(time.Second).String()
+	}
+	return fmt.Sprintf("  (from the cache: the oldest answer is %s old, DNS is asked again %s)", age.Round(time.Second), again)
+}
+
 func routeAsJSON(r *resolverv1.ResolveRouteResponse) routeJSON {
 	out := routeJSON{
 		Domain: r.GetDomain(), CanonicalDomain: r.GetCanonicalDomain(), Site: r.GetSite(), ImplicitMX: r.GetImplicitMx(),
-		CacheAgeMS: r.GetCacheAge().AsDuration().Milliseconds(), Hosts: []routeHostJSON{},
+		CacheAgeMS: r.GetCacheAge().AsDuration().Milliseconds(), CacheLeftMS: r.GetCacheLeft().AsDuration().Milliseconds(), Hosts: []routeHostJSON{},
 		Warnings: append([]string{}, r.GetWarnings()...), Failure: failureAsJSON(r),
 	}
 	for _, h := range r.GetHosts() {
 		out.Hosts = append(out.Hosts, routeHostJSON{
 			Host: h.GetName(), Preference: h.GetPreference(), Addresses: append([]string{}, h.GetAddresses()...),
-			TLS: tlsWord(h.GetTls()), TLSOrigin: h.GetTls().GetOrigin(), Failure: failureAsJSON(h),
+			TLS: tlsWord(h.GetTls()), TLSOrigin: h.GetTls().GetOrigin(), TLSFinding: h.GetTls().GetFinding(), Failure: failureAsJSON(h),
 		})
 	}
 	return out
@@ -129,7 +157,19 @@ func failureAsJSON(of failed) *routeFailure {
 	return &routeFailure{Status: timeline.Enhanced(f.GetStatus()), Reason: f.GetReason(), Detail: f.GetDetail()}
 }
 
+// tlsCell is the policy and where it came from.
+func tlsCell(p *resolverv1.TlsPolicy) string {
+	if p.GetOrigin() == "" {
+		return tlsWord(p)
+	}
+	return tlsWord(p) + " (" + p.GetOrigin() + ")"
+}
+
+// tlsWord is the policy of a host; one that was not found out, since the host has no address, is unknown.
 func tlsWord(p *resolverv1.TlsPolicy) string {
+	if p == nil {
+		return "unknown"
+	}
 	switch p.GetKind() {
 	case resolverv1.TlsPolicyKind_TLS_POLICY_KIND_REQUIRE:
 		return "require"

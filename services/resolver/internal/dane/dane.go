@@ -31,7 +31,8 @@ type Host struct {
 
 // Finding is what was found for a host.
 type Finding struct {
-	// Policy is DANE, or REQUIRE when there are records but none can be used; nil when the host has no DANE.
+	// Policy is DANE, or REQUIRE when there are records but none can be used; nil when the host has no DANE. With a
+	// Failure it is DANE without records.
 	Policy *resolverv1.TlsPolicy
 	// Failure says that the host cannot be used in this attempt, since its records could not be had.
 	Failure *smtpreply.Error
@@ -56,6 +57,8 @@ func Find(ctx context.Context, dns dnsquery.Querier, h Host, fresh bool) (Findin
 				return Finding{}, err
 			}
 			f.Failure = unavailable(owner, cause)
+			// A policy nobody can meet: without the records nothing may pass for DANE.
+			f.Policy = &resolverv1.TlsPolicy{Kind: resolverv1.TlsPolicyKind_TLS_POLICY_KIND_DANE, Origin: origin(owner), Sni: base}
 			f.Life.Ended = true
 			return f, nil
 		}
@@ -75,10 +78,12 @@ func unavailable(owner string, cause *smtpreply.Error) *smtpreply.Error {
 	}
 }
 
+func origin(owner string) string { return "TLSA " + owner }
+
 // policy is DANE by the records that can be used. When none can, TLS is still required, but nothing can be checked
 // (RFC 7672, section 2.2; R-44).
 func policy(h Host, base, owner string, records []dnsquery.TLSA) *resolverv1.TlsPolicy {
-	p := &resolverv1.TlsPolicy{Kind: resolverv1.TlsPolicyKind_TLS_POLICY_KIND_DANE, Origin: "TLSA " + owner, Sni: base}
+	p := &resolverv1.TlsPolicy{Kind: resolverv1.TlsPolicyKind_TLS_POLICY_KIND_DANE, Origin: origin(owner), Sni: base}
 	for _, r := range records {
 		if usable(r) {
 			p.Tlsa = append(p.Tlsa, &resolverv1.TlsaRecord{

@@ -96,7 +96,10 @@ func TestR42_LookupFails(t *testing.T) {
 	} {
 		srv.SetBehaviour(dnstest.Match{}, behave)
 		f := find(t, srv, Host{Name: "mx.test", Port: 25})
-		if f.Policy != nil || f.Failure == nil || f.Failure.Reason != smtpreply.ReasonTLSALookup || f.Failure.RecordedStatus().String() != "4.7.5" || !f.Life.Ended {
+		if f.Policy.GetKind() != resolverv1.TlsPolicyKind_TLS_POLICY_KIND_DANE || len(f.Policy.GetTlsa()) > 0 || f.Policy.GetOrigin() != "TLSA _25._tcp.mx.test" {
+			t.Errorf("%s: policy %v, want DANE without a record to meet it", name, f.Policy)
+		}
+		if f.Failure == nil || f.Failure.Reason != smtpreply.ReasonTLSALookup || f.Failure.RecordedStatus().String() != "4.7.5" || !f.Life.Ended {
 			t.Errorf("%s: policy %v, failure %v", name, f.Policy, f.Failure)
 		}
 	}

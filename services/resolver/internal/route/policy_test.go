@@ -147,7 +147,7 @@ func TestR42_TLSALookupFails(t *testing.T) {
 	srv.SetBehaviour(dnstest.Match{}, dnstest.AuthenticData)
 	srv.SetBehaviour(dnstest.Match{Name: "_25._tcp.a.test"}, dnstest.RCode(dns.RcodeServerFailure))
 	r := newPolicyRig(t, &policyHosts{}, srv)
-	wantPolicies(t, r.resolve(t, "example.test"), "a.test opportunistic (tlsa_lookup 4.7.5), b.test dane")
+	wantPolicies(t, r.resolve(t, "example.test"), "a.test dane (tlsa_lookup 4.7.5), b.test dane")
 	srv.SetBehaviour(dnstest.Match{Name: "_25._tcp.b.test"}, dnstest.RCode(dns.RcodeServerFailure))
 	r = newPolicyRig(t, &policyHosts{}, srv)
 	wantPolicies(t, r.resolve(t, "example.test"), "tlsa_lookup 4.7.5")

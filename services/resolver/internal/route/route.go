@@ -22,6 +22,7 @@ type route struct {
 	asked    time.Duration // before expires, when the oldest answer came
 	implicit bool
 	shared   bool // an address stands at more than one hop
+	ended    bool // something in it failed: it is for one call only
 }
 
 // rest is what most routes have not.
@@ -46,6 +47,7 @@ func (o *draft) finish() *route {
 		rare := o.rest
 		done.rare = &rare
 	}
+	done.ended = o.life.Ended
 	done.expires, done.asked = o.life.Expires, o.life.Expires.Sub(o.life.Asked)
 	return &done
 }
@@ -92,13 +94,34 @@ func (o *draft) sharesAddresses() bool {
 
 // reply is a response and what hangs on it in one piece of memory.
 type reply struct {
-	response resolverv1.ResolveRouteResponse
-	age      durationpb.Duration
+	response  resolverv1.ResolveRouteResponse
+	age, left durationpb.Duration
+}
+
+// ages are how old the oldest answer of a route is, and how long the first to end still holds.
+type ages struct{ oldest, left time.Duration }
+
+// ages are those at a moment. What was asked within the call itself has no age; what is not kept does not hold.
+func (o *route) ages(now time.Time) (a ages) {
+	if o.expires.IsZero() {
+		return ages{}
+	}
+	a.oldest = max(now.Sub(o.expires)+o.asked, 0)
+	if !o.ended {
+		a.left = max(o.expires.Sub(now), 0)
+	}
+	return a
+}
+
+// set fills d.
+func set(d *durationpb.Duration, t time.Duration) {
+	d.Seconds, d.Nanos = int64(t/time.Second), int32(t%time.Second)
 }
 
 // draw makes the answer for one call: hosts of equal preference in random order (RFC 5321, section 5.1; R-02), each
-// address once. anyTLS takes hosts their TLS policy forbids. intn draws from 0 to n-1. Address lists, policies and failures are shared with other calls.
-func (o *route) draw(domain string, anyTLS bool, intn func(int) int, age time.Duration) *resolverv1.ResolveRouteResponse {
+// address once. anyTLS takes hosts their TLS policy forbids. intn draws from 0 to n-1. Address lists, policies and
+// failures are shared with other calls.
+func (o *route) draw(domain string, anyTLS bool, intn func(int) int, a ages) *resolverv1.ResolveRouteResponse {
 	r := &reply{}
 	out := &r.response
 	out.Domain, out.Site, out.ImplicitMx = domain, o.site, o.implicit
@@ -108,10 +131,12 @@ func (o *route) draw(domain string, anyTLS bool, intn func(int) int, age time.Du
 			out.Failure = o.rare.forbidden
 		}
 	}
-	if age > 0 {
-		r.age.Seconds, r.age.Nanos = int64(age/time.Second), int32(age%time.Second)
-	}
+	set(&r.age, a.oldest)
 	out.CacheAge = &r.age
+	if a.left > 0 {
+		set(&r.left, a.left)
+		out.CacheLeft = &r.left
+	}
 	if len(o.hops) == 0 || out.Failure != nil {
 		return out
 	}

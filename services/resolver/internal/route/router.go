@@ -63,7 +63,7 @@ func (r *Router) Resolve(ctx context.Context, q Request) (*resolverv1.ResolveRou
 	}
 	if failure != nil {
 		wrong := draft{rest: rest{failure: failure.Proto()}}
-		return wrong.finish().draw(d.domain, false, r.o.IntN, 0), nil
+		return wrong.finish().draw(d.domain, false, r.o.IntN, ages{}), nil
 	}
 	began := r.o.Now()
 	key := d.domain
@@ -86,13 +86,9 @@ func (r *Router) Resolve(ctx context.Context, q Request) (*resolverv1.ResolveRou
 	return r.answer(finished, d, q.AnyTLS, began), nil
 }
 
-// answer is the route for one call. What was asked within the call itself has no age.
+// answer is the route for one call.
 func (r *Router) answer(o *route, d destination, anyTLS bool, began time.Time) *resolverv1.ResolveRouteResponse {
-	var age time.Duration
-	if !o.expires.IsZero() {
-		age = max(began.Sub(o.expires)+o.asked, 0)
-	}
-	return o.draw(d.domain, anyTLS, r.o.IntN, age)
+	return o.draw(d.domain, anyTLS, r.o.IntN, o.ages(began))
 }
 
 // shuffle draws an order of targets of equal preference.

@@ -283,18 +283,22 @@ func TestR26_ChangedMXIsSeenAfterItsTTL(t *testing.T) {
 	r.clock.pass(60*time.Second - 1)
 	out := r.resolve(t, "example.test")
 	wantRoute(t, out, "10 a.test 192.0.2.1")
-	if age := out.GetCacheAge().AsDuration(); age != 60*time.Second-1 {
-		t.Errorf("cache age %s", age)
+	if age, left := out.GetCacheAge().AsDuration(), out.GetCacheLeft().AsDuration(); age != 60*time.Second-1 || left != 1 {
+		t.Errorf("cache age %s, left %s", age, left)
 	}
 	r.clock.pass(1)
 	out = r.resolve(t, "example.test")
 	wantRoute(t, out, "10 b.test 192.0.2.2")
-	if age := out.GetCacheAge().AsDuration(); age != 0 {
-		t.Errorf("cache age %s of a route asked now", age)
+	if age, left := out.GetCacheAge().AsDuration(), out.GetCacheLeft().AsDuration(); age != 0 || left != 60*time.Second {
+		t.Errorf("cache age %s, left %s of a route asked now", age, left)
 	}
 	srv.SetBehaviour(dnstest.Match{}, dnstest.RCode(dns.RcodeServerFailure))
 	r.clock.pass(60 * time.Second)
-	wantRoute(t, r.resolve(t, "example.test"), "dns_temp 4.4.3") // no stale answers
+	out = r.resolve(t, "example.test")
+	wantRoute(t, out, "dns_temp 4.4.3") // no stale answers
+	if out.GetCacheLeft() != nil {
+		t.Errorf("left %s of what is not kept", out.GetCacheLeft().AsDuration())
+	}
 }
 
 func TestFreshAsksAgain(t *testing.T) {
