@@ -61,7 +61,7 @@ func checkServers(t *testing.T, resolver string, exit int, server netip.AddrPort
 		if c.Millis == nil || *c.Millis < 0 {
 			t.Errorf("%s over %s has no time", c.Probe, c.Transport)
 		}
-		if (c.Result == "ok") != (c.Detail == "") {
+		if c.Result != "ok" && c.Detail == "" {
 			t.Errorf("%s over %s: %s, %q", c.Probe, c.Transport, c.Result, c.Detail)
 		}
 		got = append(got, check{c.Transport, c.Probe, c.Result})
