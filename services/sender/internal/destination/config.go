@@ -5,6 +5,7 @@ package destination
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/postrider/postrider/kit/config"
@@ -22,7 +23,7 @@ const (
 // Config is one entry of sender.destinations. Empty fields leave the usual behaviour.
 type Config struct {
 	// Match is a domain, "*.domain" for those below it, "*" for all, or a site.
-	Match string `yaml:"match" help:"Domain, *.domain for all below it, * for all, or a site. The most specific entry counts, alone."`
+	Match string `yaml:"match" help:"Domain, *.domain for all below it, * for all, or a site: the names of its MX hosts, joined by commas. The most specific entry counts, alone."`
 	// MaxSize is the largest message (Q-05).
 	MaxSize config.Size `yaml:"max_size" help:"Largest message; a larger one fails without any DNS or SMTP work. 0: no limit."`
 	// Connections is the most connections at once.
@@ -70,7 +71,7 @@ func (l List) Validate() error {
 	seen := map[string]bool{}
 	for i := range l {
 		c, key := &l[i], fmt.Sprintf("sender.destinations[%d]", i)
-		f.Check(matchable(c.Match), key+".match", "must be a domain, *.domain or *, not %q", c.Match)
+		f.Check(matchable(c.Match), key+".match", "must be a domain, *.domain, * or a site, not %q", c.Match)
 		f.Check(!seen[normal(c.Match)], key+".match", "stands in an entry before: %q", c.Match)
 		seen[normal(c.Match)] = true
 		f.Check(c.Connections >= 0 && c.Connections <= 1000, key+".connections", "must be between 0 and 1000, not %d", c.Connections)
@@ -109,6 +110,9 @@ func matchable(match string) bool {
 	if match == "*" {
 		return true
 	}
+	if hosts, isSite := siteHosts(match); isSite {
+		return !slices.ContainsFunc(hosts, func(host string) bool { _, err := mailaddr.ToASCII(host); return err != nil })
+	}
 	name := strings.TrimPrefix(match, "*.")
 	if _, ok := mailaddr.ParseLiteral(name); ok {
 		return name == match
@@ -117,8 +121,28 @@ func matchable(match string) bool {
 	return err == nil
 }
 
-// normal is the form in which domains are compared.
+// siteHosts splits a site of several hosts. The digest at the end of a long site's name is not checked.
+func siteHosts(match string) (hosts []string, ok bool) {
+	names, _, _ := strings.Cut(match, "+")
+	return strings.Split(names, ","), strings.Contains(match, ",")
+}
+
+// normal is the form in which domains and sites are compared.
 func normal(match string) string {
+	if hosts, isSite := siteHosts(match); isSite {
+		_, digest, long := strings.Cut(match, "+")
+		for i, host := range hosts {
+			if ascii, err := mailaddr.ToASCII(host); err == nil {
+				hosts[i] = ascii
+			}
+		}
+		slices.Sort(hosts)
+		name := strings.Join(hosts, ",")
+		if long {
+			name += "+" + strings.ToLower(digest)
+		}
+		return name
+	}
 	name, below := strings.CutPrefix(match, "*.")
 	ascii, err := mailaddr.ToASCII(name)
 	if err != nil {

@@ -30,6 +30,18 @@ func TestQ05_TheMostSpecificEntryCounts(t *testing.T) {
 	if got := table.For("a.example.test", "mx.site.test").MaxSize; got != 5 {
 		t.Errorf("by site: entry %d", got)
 	}
+	several := List{{Match: "MX2.site.test,mx1.site.test", MaxSize: 8}, {Match: "c.test,b.test+0123ABCD", MaxSize: 9}}
+	if err := several.Validate(); err != nil {
+		t.Error(err)
+	}
+	for site, want := range map[string]config.Size{"mx1.site.test,mx2.site.test": 8, "b.test,c.test+0123abcd": 9, "mx1.site.test": 0} {
+		if got := several.Table().For("a.test", site).MaxSize; got != want {
+			t.Errorf("site %s: entry %d, want %d", site, got, want)
+		}
+	}
+	if err := (List{{Match: "mx1.test,not a host"}}).Validate(); err == nil {
+		t.Error("a site with a host that is no name is taken")
+	}
 	if got := table.For("mail.example.test", "mx.site.test").MaxSize; got != 3 {
 		t.Errorf("domain before site: entry %d", got)
 	}
