@@ -6,6 +6,7 @@ import (
 	"context"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	senderv1 "github.com/postrider/postrider/proto/postrider/sender/v1"
 	"github.com/postrider/postrider/services/sender/internal/lanes"
@@ -34,11 +35,16 @@ func (a *answers) ListLanes(_ context.Context, req *senderv1.ListLanesRequest) (
 	list := a.lanes.Snapshot(req.GetSite())
 	resp := &senderv1.ListLanesResponse{}
 	for _, l := range list[:min(len(list), maxLanes)] {
-		resp.Lanes = append(resp.Lanes, &senderv1.Lane{
-			Site: l.Key.Destination, Tenant: l.Key.Tenant, Priority: l.Key.Priority,
+		lane := &senderv1.Lane{
+			Site: l.Key.Site, Tenant: l.Key.Tenant, Priority: l.Key.Priority,
 			Waiting: uint32(l.Waiting), Running: uint32(l.Running),
 			Connections: uint32(l.Running), ConnectionLimit: uint32(l.Limit),
-		})
+			Down: l.Down, LastFailure: l.LastFailure,
+		}
+		if l.Down {
+			lane.NextProbe = durationpb.New(l.NextProbe)
+		}
+		resp.Lanes = append(resp.Lanes, lane)
 	}
 	return resp, nil
 }

@@ -122,7 +122,7 @@ func (e *events) Settling(mail *eventv1.QueuedMail, o *eventv1.Outcome, next tim
 	}
 	ctx = telemetry.ExtractRecord(ctx, trace)
 	base := maillog.Event{
-		MessageID: o.GetMessageId(), Attempt: int(mail.GetAttempt()) + 1, Domain: o.GetDestination(),
+		MessageID: o.GetMessageId(), Attempt: int(number(mail, o)), Domain: o.GetDestination(),
 		Size: int64(o.GetContent().GetSize()),
 	}
 	for _, h := range o.GetAttempt().GetHosts() {
@@ -145,6 +145,14 @@ func (e *events) tell(ctx context.Context, state eventv1.RecipientState, event m
 	case eventv1.RecipientState_RECIPIENT_STATE_EXPIRED:
 		e.mail.Expired(ctx, event)
 	}
+}
+
+// number is that of the attempt an outcome is of, or of the last one before an outcome that is of none.
+func number(mail *eventv1.QueuedMail, o *eventv1.Outcome) uint32 {
+	if o.GetAttempt() == nil {
+		return mail.GetAttempt()
+	}
+	return mail.GetAttempt() + 1
 }
 
 // tried is the line of one host.

@@ -13,13 +13,13 @@ import (
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
 	"google.golang.org/grpc"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/postrider/postrider/kit/bus"
 	"github.com/postrider/postrider/kit/config"
 	"github.com/postrider/postrider/kit/rpc"
 	"github.com/postrider/postrider/kit/runner"
 	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
+	"github.com/postrider/postrider/services/sender/internal/destination"
 	"github.com/postrider/postrider/testkit/bustest"
 )
 
@@ -129,32 +129,6 @@ func TestHousekeepingGoesOnBesideTheQueue(t *testing.T) {
 	}
 }
 
-func TestWhatMayBeSpilled(t *testing.T) {
-	q := openQueue(t, nil)
-	at := func(age time.Duration, sender string) *eventv1.QueuedMail {
-		return &eventv1.QueuedMail{
-			AcceptedAt: timestamppb.New(time.Now().Add(-age)),
-			Envelope:   &eventv1.Envelope{Sender: sender, Recipients: []*eventv1.Recipient{{Address: "b@example.test"}}},
-		}
-	}
-	told := at(10*time.Hour, "a@example.org")
-	told.Envelope.Recipients[0].DelayNoticed = true
-	for name, test := range map[string]struct {
-		mail *eventv1.QueuedMail
-		want bool
-	}{
-		"new":                                    {at(0, "a@example.org"), true},
-		"Q04: its sender is to be told of delay": {at(3*time.Hour+30*time.Minute, "a@example.org"), false},
-		"its sender was told":                    {told, true},
-		"null sender, nobody to tell":            {at(10*time.Hour, ""), true},
-		"null sender, about to expire":           {at(47*time.Hour+30*time.Minute, ""), false},
-	} {
-		if got := q.spillable(test.mail); got != test.want {
-			t.Errorf("%s: %v", name, got)
-		}
-	}
-}
-
 func TestConnectionsAreSharedByTheSendersThereAre(t *testing.T) {
 	q := openQueue(t, nil)
 	for senders, want := range map[int64]int{0: 20, 1: 20, 2: 10, 3: 7, 40: 1} {
@@ -162,6 +136,29 @@ func TestConnectionsAreSharedByTheSendersThereAre(t *testing.T) {
 		if got := q.limit("example.test"); got != want {
 			t.Errorf("%d senders: %d connections each, want %d", senders, got, want)
 		}
+	}
+}
+
+// An entry of sender.destinations may name a site; one that limits a domain sets its lanes apart.
+func TestLimitsOfSites(t *testing.T) {
+	q := openQueue(t, nil)
+	list := destination.List{
+		{Match: "mx1.test,mx2.test", Connections: 3}, {Match: "apart.example", Connections: 2},
+		{Match: "large.example", MaxSize: 1}, {Match: "*.mx2.test", Connections: 9}, {Match: "*", Connections: 7},
+	}
+	if err := list.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	q.destinations = list.Table()
+	for name, want := range map[string]int{
+		"mx1.test,mx2.test": 3, "apart.example": 2, "other.example": 7, "a.mx2.test": 9, "mx1.test,a.mx2.test": 7,
+	} {
+		if got := q.limit(name); got != want {
+			t.Errorf("%s: %d connections, want %d", name, got, want)
+		}
+	}
+	if !q.apart("apart.example") || q.apart("large.example") || q.apart("other.example") {
+		t.Error("a domain is set apart by its own limits, and by nothing else")
 	}
 }
 

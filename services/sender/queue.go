@@ -18,7 +18,6 @@ import (
 
 	"github.com/postrider/postrider/kit/bodystore"
 	"github.com/postrider/postrider/kit/bus"
-	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
 	"github.com/postrider/postrider/services/sender/internal/due"
 	"github.com/postrider/postrider/services/sender/internal/ownership"
 	"github.com/postrider/postrider/services/sender/internal/tenure"
@@ -35,8 +34,6 @@ const (
 	// clockAge is how old the server's time may be that waits are reckoned by.
 	clockAge = time.Second
 	closing  = 2 * time.Second
-	// spillFor is what a record must have left to be spilled: the longest spill and time for attempts after it.
-	spillFor = time.Hour
 )
 
 // queue is the service's part in the queue.
@@ -99,27 +96,12 @@ func (q *queue) run(ctx context.Context, ready func()) {
 func (q *queue) start(ctx context.Context, partition int, owner string, lease *bus.Lease) (*tenure.Tenure, error) {
 	return tenure.Start(ctx, tenure.Options{
 		JS: q.js, Partition: partition, Owner: owner, Lease: lease, Lanes: q.lanes, Clock: q.clock,
-		Bodies: bodies{q.bodies}, Events: q.events, Spillable: q.spillable, Log: q.env.Log.With(slog.Int("partition", partition)),
+		Bodies: bodies{q.bodies}, Events: q.events, Retry: q.config.Retry, Log: q.env.Log.With(slog.Int("partition", partition)),
 		Limits: tenure.Limits{
 			Window: window, LedgerBytes: ledgerBytes, CheckpointEvery: checkpointEvery,
 			WindowBytes: func() int64 { return windowBytes / int64(max(1, len(q.keeper.Owned()))) },
 		},
 	})
-}
-
-// spillable reports whether a record may wait for spillFor without an attempt (tenure.Options).
-func (q *queue) spillable(m *eventv1.QueuedMail) bool {
-	accepted, null := m.GetAcceptedAt().AsTime(), m.GetEnvelope().GetSender() == ""
-	after := q.clock.Estimate().Add(spillFor)
-	if !q.config.Retry.ExpiresAt(accepted, null).After(after) {
-		return false
-	}
-	for _, r := range m.GetEnvelope().GetRecipients() {
-		if q.config.Retry.DelayNoticeDue(r, accepted, after, null) {
-			return false
-		}
-	}
-	return true
 }
 
 func (q *queue) layout() bus.Layout {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -23,6 +24,7 @@ import (
 	"github.com/postrider/postrider/services/sender/internal/dispatch"
 	"github.com/postrider/postrider/services/sender/internal/lanes"
 	"github.com/postrider/postrider/services/sender/internal/probe"
+	"github.com/postrider/postrider/services/sender/internal/site"
 	"github.com/postrider/postrider/services/sender/internal/tenure"
 )
 
@@ -61,7 +63,7 @@ func New(ctx context.Context, cfg Config, env runner.Env) (runner.Service, error
 		return nil, errors.New("a NATS connection is needed")
 	}
 	s := &service{config: cfg, env: env, destinations: cfg.Destinations.Table()}
-	s.lanes = lanes.New[*tenure.Record](lanes.Limits{PerDestination: s.limit, Total: cfg.Attempts})
+	s.lanes = lanes.New[*tenure.Record](lanes.Limits{PerSite: s.limit, Total: cfg.Attempts}, site.New(site.Known, s.apart))
 	var err error
 	if s.events, err = newEvents(env, s.lanes); err != nil {
 		return nil, err
@@ -72,7 +74,7 @@ func New(ctx context.Context, cfg Config, env runner.Env) (runner.Service, error
 	s.engine, err = attempt.New(attempt.Options{
 		Hostname: env.Node.Name, Port: cfg.SMTPPort, Timeouts: cfg.timeouts(), Retry: cfg.Retry,
 		Destinations: cfg.Destinations, SourceAddresses: cfg.SourceAddresses,
-		Resolver:    resolverv1.NewResolverServiceClient(s.resolver),
+		Resolver:    learning{resolverv1.NewResolverServiceClient(s.resolver), s.lanes},
 		Log:         env.Log,
 		Tracer:      env.Tracer.Tracer(scope),
 		Connections: s.events.connection,
@@ -133,14 +135,39 @@ func (s *service) dispatcher() *dispatch.Dispatcher {
 	}
 }
 
-// limit returns how many attempts may run to a destination here: this sender's share of what all may (S-74).
-func (s *service) limit(domain string) int {
+// limit returns how many attempts may run to a site here: this sender's share of what all may (S-74).
+func (s *service) limit(name string) int {
 	most := s.config.Connections
-	if c := s.destinations.For(domain, "").Connections; c > 0 {
-		most = c
+	entry := s.destinations.For(name, "")
+	if strings.Contains(name, ",") {
+		entry = s.destinations.For("", name)
+	}
+	if entry.Connections > 0 {
+		most = entry.Connections
 	}
 	share := s.senders.count()
 	return max(1, (most+share-1)/share)
+}
+
+// apart reports a domain with limits of its own: it has lanes of its own, whatever its hosts.
+func (s *service) apart(domain string) bool {
+	entry := s.destinations.For(domain, "")
+	return entry.Match != "*" && (entry.Connections > 0 || entry.Rate > 0)
+}
+
+// learning is a resolver whose routes tell the lanes which site a domain belongs to.
+type learning struct {
+	attempt.Resolver
+	lanes *lanes.Lanes[*tenure.Record]
+}
+
+// ResolveRoute asks for a route (attempt.Resolver).
+func (l learning) ResolveRoute(ctx context.Context, in *resolverv1.ResolveRouteRequest, opts ...grpc.CallOption) (*resolverv1.ResolveRouteResponse, error) {
+	route, err := l.Resolver.ResolveRoute(ctx, in, opts...)
+	if err == nil {
+		l.lanes.Learn(in.GetDomain(), route.GetSite())
+	}
+	return route, err
 }
 
 // again repeats what needs the queue's store until it is done or ctx ends. Streams that differ from the configuration

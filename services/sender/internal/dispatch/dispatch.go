@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/postrider/postrider/kit/smtpreply"
 	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
 	"github.com/postrider/postrider/services/sender/internal/lanes"
 	"github.com/postrider/postrider/services/sender/internal/settle"
@@ -46,6 +47,9 @@ func (d *Dispatcher) Run(ctx context.Context) {
 		}
 		running.Go(func() {
 			o := d.attempt(turn.Value)
+			if failure, tried := Reached(o); tried {
+				d.Lanes.Report(turn.Value.Mail.GetDestination(), failure)
+			}
 			turn.Done()
 			turn.Value.End(o)
 		})
@@ -63,4 +67,21 @@ func (d *Dispatcher) attempt(r *tenure.Record) (o *eventv1.Outcome) {
 		}
 	}()
 	return d.Attempt(r.Context(), r)
+}
+
+// Reached returns what an attempt tells of its site: nil when a host greeted us, else why the last one did not. tried is
+// false when no host was reached for; an address for which this machine has no route says nothing of the site.
+func Reached(o *eventv1.Outcome) (failure *eventv1.Failure, tried bool) {
+	for _, try := range o.GetAttempt().GetHosts() {
+		f := try.GetFailure()
+		switch {
+		case f == nil || f.GetStage() > eventv1.Stage_STAGE_GREETING:
+			return nil, true
+		case f.GetStage() < eventv1.Stage_STAGE_CONNECT, f.GetReason() == string(smtpreply.ReasonNoLocalRoute),
+			f.GetReason() == string(smtpreply.ReasonShutdown):
+		default:
+			failure, tried = f, true
+		}
+	}
+	return failure, tried
 }

@@ -238,6 +238,7 @@ func (m *model) read(s *modelSender) bool {
 // attempt delivers some recipients. From here on they have the message, whatever becomes of the sender.
 func (m *model) attempt(f *flight) {
 	o := settle.FromRecord(f.mail, f.place, time.Time{})
+	o.Attempt = &eventv1.Attempt{Number: f.mail.GetAttempt() + 1}
 	for _, r := range f.mail.GetEnvelope().GetRecipients() {
 		result := &eventv1.RecipientResult{Recipient: r, State: delivered, PossibleDuplicate: f.mail.GetPossibleDuplicate()}
 		if m.rnd.IntN(2) == 0 && f.mail.GetAttempt() < 3 {

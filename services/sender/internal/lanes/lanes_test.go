@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
+	"github.com/postrider/postrider/services/sender/internal/site"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -23,13 +24,13 @@ const (
 	prioBulk   = eventv1.Priority_PRIORITY_BULK
 )
 
-func lanesOf(perDestination, total int) *Lanes[string] {
-	return New[string](Limits{PerDestination: func(string) int { return perDestination }, Total: total})
+func lanesOf(perSite, total int) *Lanes[string] {
+	return New[string](Limits{PerSite: func(string) int { return perSite }, Total: total}, site.New(1000, nil))
 }
 
-func push(l *Lanes[string], n int, destination, tenant string, p eventv1.Priority) {
+func push(l *Lanes[string], n int, domain, tenant string, p eventv1.Priority) {
 	for i := range n {
-		l.Push(Key{destination, tenant, p}, 2048, fmt.Sprintf("%s/%s/%d", destination, tenant, i))
+		l.Push(Mail{Domain: domain, Tenant: tenant, Priority: p, Size: 2048}, fmt.Sprintf("%s/%s/%d", domain, tenant, i))
 	}
 }
 
@@ -48,17 +49,17 @@ func serve(t *testing.T, l *Lanes[string], n int, count func(Key) string) map[st
 	return counts
 }
 
-func TestQ12_DestinationsTakeTurns(t *testing.T) {
+func TestQ12_SitesTakeTurns(t *testing.T) {
 	l := lanesOf(20, 100)
 	push(l, 10000, "dead.example", "", prioNormal)
 	push(l, 100, "good.example", "", prioNormal)
-	counts := serve(t, l, 250, func(k Key) string { return k.Destination })
+	counts := serve(t, l, 250, func(k Key) string { return k.Site })
 	if counts["good.example"] != 100 {
 		t.Errorf("of the first 250 turns the small lane had %d, want all its 100", counts["good.example"])
 	}
 }
 
-func TestQ12_FullDestinationDoesNotDelayOthers(t *testing.T) {
+func TestQ12_AFullSiteDoesNotDelayOthers(t *testing.T) {
 	l := lanesOf(20, 100)
 	push(l, 1000, "dead.example", "", prioUrgent)
 	var running []*Run[string]
@@ -66,10 +67,10 @@ func TestQ12_FullDestinationDoesNotDelayOthers(t *testing.T) {
 		running = append(running, r)
 	}
 	if len(running) != 20 {
-		t.Fatalf("%d attempts run to one destination, want 20", len(running))
+		t.Fatalf("%d attempts run to one site, want 20", len(running))
 	}
 	push(l, 5, "good.example", "", prioBulk)
-	counts := serve(t, l, 5, func(k Key) string { return k.Destination })
+	counts := serve(t, l, 5, func(k Key) string { return k.Site })
 	if counts["good.example"] != 5 {
 		t.Errorf("%v", counts)
 	}
@@ -83,7 +84,7 @@ func TestQ12_FullDestinationDoesNotDelayOthers(t *testing.T) {
 	}
 }
 
-func TestTenantsOfADestinationTakeTurns(t *testing.T) {
+func TestTenantsOfASiteTakeTurns(t *testing.T) {
 	l := lanesOf(1, 1)
 	push(l, 1000, "a.example", "big", prioNormal)
 	push(l, 100, "a.example", "small", prioNormal)
@@ -130,10 +131,10 @@ func TestPrioritiesGoInOrderWithAFloor(t *testing.T) {
 func TestLargeMessagesCountForMore(t *testing.T) {
 	l := lanesOf(20, 100)
 	for i := range 1000 {
-		l.Push(Key{Destination: "large.example"}, 1<<20, fmt.Sprint(i))
-		l.Push(Key{Destination: "small.example"}, 1<<10, fmt.Sprint(i))
+		l.Push(Mail{Domain: "large.example", Size: 1 << 20}, fmt.Sprint(i))
+		l.Push(Mail{Domain: "small.example", Size: 1 << 10}, fmt.Sprint(i))
 	}
-	counts := serve(t, l, 330, func(k Key) string { return k.Destination })
+	counts := serve(t, l, 330, func(k Key) string { return k.Site })
 	if counts["large.example"] < 5 || counts["large.example"] > 20 {
 		t.Errorf("a megabyte should count about 32 times a small message: %v", counts)
 	}
@@ -189,8 +190,8 @@ func TestTakeWaitsForMailAndForRoom(t *testing.T) {
 		if err := <-done; !errors.Is(err, context.Canceled) {
 			t.Errorf("Take returned %v", err)
 		}
-		if l.Running() != 0 || l.Waiting() != 0 || len(l.destinations) != 0 {
-			t.Errorf("%d running, %d waiting, %d destinations kept", l.Running(), l.Waiting(), len(l.destinations))
+		if l.Running() != 0 || l.Waiting() != 0 || len(l.lanes) != 0 {
+			t.Errorf("%d running, %d waiting, %d lanes kept", l.Running(), l.Waiting(), len(l.lanes))
 		}
 	})
 }
@@ -210,7 +211,7 @@ func TestRemoveTakesOutWhatMatches(t *testing.T) {
 	}
 	running.Done()
 	push(l, 1, "a.example", "x", prioNormal)
-	if counts := serve(t, l, 3, func(k Key) string { return k.Destination }); counts["a.example"] != 1 {
+	if counts := serve(t, l, 3, func(k Key) string { return k.Site }); counts["a.example"] != 1 {
 		t.Errorf("%v", counts)
 	}
 }
@@ -254,7 +255,7 @@ func TestLanesAreSafeForConcurrentUse(t *testing.T) {
 		})
 		pushers.Go(func() {
 			for n := range 500 {
-				l.Push(Key{Destination: fmt.Sprintf("d%d.example", n%7), Tenant: fmt.Sprint(n % 3)}, 1, fmt.Sprintf("%d-%d", i, n))
+				l.Push(Mail{Domain: fmt.Sprintf("d%d.example", n%7), Tenant: fmt.Sprint(n % 3)}, fmt.Sprintf("%d-%d", i, n))
 			}
 		})
 	}
@@ -268,14 +269,14 @@ func TestLanesAreSafeForConcurrentUse(t *testing.T) {
 }
 
 func BenchmarkPushAndTake(b *testing.B) {
-	l := New[int](Limits{PerDestination: func(string) int { return 20 }, Total: 1000})
+	l := New[int](Limits{PerSite: func(string) int { return 20 }, Total: 1000}, site.New(10000, nil))
 	for i := range 10000 {
-		l.Push(Key{Destination: fmt.Sprintf("d%d.example", i%5000)}, 2048, i)
+		l.Push(Mail{Domain: fmt.Sprintf("d%d.example", i%5000), Size: 2048}, i)
 	}
 	b.ReportAllocs()
 	for b.Loop() {
 		r := l.next()
-		l.Push(r.Key, 2048, r.Value)
+		l.Push(Mail{Domain: r.Key.Site, Size: 2048}, r.Value)
 		r.Done()
 	}
 }

@@ -11,7 +11,44 @@ import (
 
 func all(string) bool { return true }
 
-func TestQ12_SurplusOfSlowDestinationsOnly(t *testing.T) {
+// ample is a share that no lane of these tests passes.
+var ample = Share{Records: 1 << 20, Bytes: 1 << 40}
+
+// A lane that is fast enough not to be slow, and too full, gives what it holds beyond its share; one that is done within
+// a moment gives nothing.
+func TestQ12_SurplusOfALaneOverItsShare(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, test := range []struct {
+			records int
+			share   Share
+			left    int
+		}{
+			{4000, Share{1000, 1 << 40}, 1000},
+			{4000, Share{10000, 1000 * 2048}, 1000},
+			{900, Share{100, 1 << 40}, 900},
+			{4000, ample, 4000},
+		} {
+			l := lanesOf(20, 1000)
+			push(l, test.records+1000, "fast.example", "", prioNormal)
+			for range 1000 {
+				r := l.next()
+				time.Sleep(time.Millisecond)
+				r.Done()
+			}
+			surplus := l.TakeSurplus(10000, test.share, all)
+			if l.Waiting() != test.left || len(surplus) != test.records-test.left {
+				t.Errorf("%d at 1000 a second, share %v: %d taken out, %d left", test.records, test.share, len(surplus), l.Waiting())
+			}
+			for _, s := range surplus {
+				if s.Down != nil || s.Wait < 3*time.Second || s.Wait > 5*time.Second {
+					t.Fatalf("expected in %s, down for %v", s.Wait, s.Down)
+				}
+			}
+		}
+	})
+}
+
+func TestQ12_SurplusOfSlowSitesOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := lanesOf(20, 1000)
 		push(l, 5000, "dead.example", "", prioNormal)
@@ -23,20 +60,20 @@ func TestQ12_SurplusOfSlowDestinationsOnly(t *testing.T) {
 			if r == nil {
 				break
 			}
-			if r.Key.Destination == "dead.example" {
+			if r.Key.Site == "dead.example" {
 				hanging = append(hanging, r)
 				continue
 			}
 			time.Sleep(500 * time.Microsecond)
 			r.Done()
 		}
-		surplus := l.TakeSurplus(10000, all)
+		surplus := l.TakeSurplus(10000, ample, all)
 		for _, s := range surplus {
 			if s.Value[:4] != "dead" {
 				t.Fatalf("%s was taken out", s.Value)
 			}
-			if s.Drain != unknownDrain {
-				t.Fatalf("a destination that took nothing yet is believed to need %s", s.Drain)
+			if s.Wait != unknownDrain {
+				t.Fatalf("a site that took nothing yet is believed to need %s", s.Wait)
 			}
 		}
 		left := l.Snapshot("dead.example")[0].Waiting
@@ -46,7 +83,7 @@ func TestQ12_SurplusOfSlowDestinationsOnly(t *testing.T) {
 		if first := surplus[0].Value; first == "dead.example//20" {
 			t.Errorf("%s, the next in turn, was taken out", first)
 		}
-		if got := l.TakeSurplus(10, all); len(got) != 0 {
+		if got := l.TakeSurplus(10, ample, all); len(got) != 0 {
 			t.Errorf("%d more taken out", len(got))
 		}
 	})
@@ -59,7 +96,7 @@ func TestSurplusComesFromTheEndAndTheLeastUrgent(t *testing.T) {
 		push(l, 50, "dead.example", "big", prioBulk)
 		push(l, 5, "dead.example", "small", prioNormal)
 		time.Sleep(time.Minute)
-		got := l.TakeSurplus(60, all)
+		got := l.TakeSurplus(60, ample, all)
 		if len(got) != 60 {
 			t.Fatalf("%d taken out", len(got))
 		}
@@ -84,7 +121,7 @@ func TestSurplusIsOnlyWhatIsWanted(t *testing.T) {
 		push(l, 100, "dead.example", "", prioNormal)
 		time.Sleep(time.Minute)
 		odd := func(v string) bool { return (v[len(v)-1]-'0')%2 == 1 }
-		got := l.TakeSurplus(1000, odd)
+		got := l.TakeSurplus(1000, ample, odd)
 		if len(got) != 50 {
 			t.Errorf("%d taken out", len(got))
 		}
@@ -98,12 +135,12 @@ func TestSurplusIsOnlyWhatIsWanted(t *testing.T) {
 	})
 }
 
-func TestPaceFollowsADestination(t *testing.T) {
+func TestPaceFollowsASite(t *testing.T) {
 	now := time.Now()
 	var p pace
 	p.start(now)
-	if p.known() {
-		t.Error("known without a result")
+	if d := p.expected(p.drain(1<<20, now)); d != unknownDrain {
+		t.Errorf("without a result %s are expected", d)
 	}
 	for range 1000 {
 		now = now.Add(10 * time.Millisecond)

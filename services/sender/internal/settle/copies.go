@@ -25,11 +25,13 @@ const (
 const kept = 5
 
 // Retry returns the record that carries on the recipients an outcome has deferred: only those, with their counters
-// after the attempt, and with the attempt in its history.
+// after the attempt, and with the attempt in its history. An outcome that is not one of an attempt counts none.
 func Retry(mail *eventv1.QueuedMail, at ledger.Place, o *eventv1.Outcome, w due.Wait) *eventv1.QueuedMail {
 	next := Copy(mail, at, ForRetry, w)
-	next.Attempt++
-	next.History = remember(next.GetHistory(), o.GetAttempt())
+	if o.GetAttempt() != nil {
+		next.Attempt++
+		next.History = remember(next.GetHistory(), o.GetAttempt())
+	}
 	next.Envelope.Recipients = nil
 	for _, r := range o.GetResults() {
 		if r.GetState() != eventv1.RecipientState_RECIPIENT_STATE_DEFERRED {
@@ -57,9 +59,6 @@ func Copy(mail *eventv1.QueuedMail, at ledger.Place, why string, w due.Wait) *ev
 // remember adds an attempt to a history that keeps the first and the last few.
 func remember(h *eventv1.History, a *eventv1.Attempt) *eventv1.History {
 	next := &eventv1.History{First: h.GetFirst(), Last: h.GetLast(), Attempts: h.GetAttempts() + 1}
-	if a == nil {
-		return next
-	}
 	if len(next.First) < kept && len(next.Last) == 0 {
 		next.First = append(next.First[:len(next.First):len(next.First)], a)
 		return next

@@ -123,9 +123,10 @@ func TestHistoryKeepsTheFirstAndTheLastFive(t *testing.T) {
 		t.Errorf("kept %s of %d", got, m.GetHistory().GetAttempts())
 	}
 	o := outcome(m, deferred)
-	o.Attempt = nil
-	if h := Retry(m, place, o, due.Wait{}).GetHistory(); h.GetAttempts() != 21 || len(h.GetLast()) != 5 {
-		t.Errorf("%v", h)
+	o.Attempt = nil // it was none
+	next := Retry(m, place, o, due.Wait{})
+	if h := next.GetHistory(); h.GetAttempts() != 20 || len(h.GetLast()) != 5 || next.GetAttempt() != m.GetAttempt() {
+		t.Errorf("%d attempts, history %v", next.GetAttempt(), h)
 	}
 }
 

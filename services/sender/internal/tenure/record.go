@@ -65,9 +65,10 @@ func (t *Tenure) offer(r *Record) {
 	if t.stopping {
 		return
 	}
-	t.opts.Lanes.Push(lanes.Key{
-		Destination: r.Mail.GetDestination(), Tenant: r.Mail.GetTenant(), Priority: r.Mail.GetPriority(),
-	}, int64(r.Mail.GetContent().GetSize()), r)
+	t.opts.Lanes.Push(lanes.Mail{
+		Domain: r.Mail.GetDestination(), Tenant: r.Mail.GetTenant(), Priority: r.Mail.GetPriority(),
+		Size: int64(r.Mail.GetContent().GetSize()),
+	}, r)
 }
 
 // later offers a record after a while.

@@ -20,6 +20,7 @@ import (
 	"github.com/postrider/postrider/services/sender/internal/due"
 	"github.com/postrider/postrider/services/sender/internal/intake"
 	"github.com/postrider/postrider/services/sender/internal/lanes"
+	"github.com/postrider/postrider/services/sender/internal/retryschedule"
 )
 
 // Lease is the right to own a partition, as *bus.Lease.
@@ -54,11 +55,10 @@ type Options struct {
 	Clock     *due.Clock
 	Bodies    Bodies
 	Limits    Limits
-	// Spillable reports whether a record may wait some minutes without an attempt: not when it expires meanwhile, nor
-	// when its sender is to be told of a delay, which only an attempt does.
-	Spillable func(*eventv1.QueuedMail) bool
-	Events    Events
-	Log       *slog.Logger
+	// Retry says when a message expires, and when its sender is told of a delay, also while no attempt is made.
+	Retry  retryschedule.Config
+	Events Events
+	Log    *slog.Logger
 }
 
 // Bodies is the body store, as far as a sender uses it.
@@ -149,6 +149,7 @@ func (t *Tenure) begin() {
 		t.work.Go(func() { t.readRetry(t.reading, m) })
 	}
 	t.work.Go(func() { t.keepCheckpoint(t.reading) })
+	t.work.Go(func() { t.clearDown(t.reading) })
 }
 
 // Resume goes on under a new lease after the old one ran out. Nobody else took over in between if the last segment of the

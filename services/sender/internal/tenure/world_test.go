@@ -24,7 +24,9 @@ import (
 	"github.com/postrider/postrider/services/sender/internal/dispatch"
 	"github.com/postrider/postrider/services/sender/internal/due"
 	"github.com/postrider/postrider/services/sender/internal/lanes"
+	"github.com/postrider/postrider/services/sender/internal/retryschedule"
 	"github.com/postrider/postrider/services/sender/internal/settle"
+	"github.com/postrider/postrider/services/sender/internal/site"
 	"github.com/postrider/postrider/services/sender/internal/tenure"
 	"github.com/postrider/postrider/testkit/bustest"
 )
@@ -241,7 +243,7 @@ func (w *world) start(name string, partition int, do attempt, changes ...change)
 		s.lease, err = leases.Acquire(w.ctx, partition, name)
 		return err == nil
 	})
-	s.lanes = lanes.New[*tenure.Record](lanes.Limits{PerDestination: func(string) int { return 20 }, Total: 100})
+	s.lanes = lanes.New[*tenure.Record](lanes.Limits{PerSite: func(string) int { return 20 }, Total: 100}, site.New(1000, nil))
 	o := tenure.Options{
 		JS: js, Partition: partition, Owner: name, Lease: s.lease, Lanes: s.lanes,
 		Clock: due.NewClock(func(ctx context.Context) (time.Time, error) {
@@ -252,8 +254,8 @@ func (w *world) start(name string, partition int, do attempt, changes ...change)
 			Window: 1000, WindowBytes: func() int64 { return 64 << 20 }, LedgerBytes: 64 << 20,
 			CheckpointEvery: 50 * time.Millisecond,
 		},
-		Spillable: func(*eventv1.QueuedMail) bool { return true },
-		Log:       slog.New(slog.NewTextHandler(&lockedWriter{s.logged, s.logLock}, nil)),
+		Retry: retryschedule.Default(),
+		Log:   slog.New(slog.NewTextHandler(&lockedWriter{s.logged, s.logLock}, nil)),
 	}
 	for _, c := range changes {
 		c(&o)

@@ -4,28 +4,32 @@ package lanes
 
 import (
 	"container/list"
+	"time"
 
 	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
 )
 
-// destination is what waits and runs for one destination.
-type destination[T any] struct {
+// lane is what waits and runs for one site.
+type lane[T any] struct {
 	name    string
 	tenants map[string]*tenant[T]
 	turns   ring[*tenant[T]]
 	inRound *list.Element // in Lanes.ready; nil when it may not start anything
 	waiting int
+	bytes   int64 // of the messages that wait
 	running int
 	pace    pace
+	probe   *time.Timer // looks again when the site, which is down, may be probed
+	into    *lane[T]    // the lane this one was joined to; nil while it stands
 	// chosen is the tenant whose turn it is; it stays so until it is served, since choosing charges it.
 	chosen *tenant[T]
 }
 
-func newDestination[T any](name string) *destination[T] {
-	return &destination[T]{name: name, tenants: make(map[string]*tenant[T])}
+func newLane[T any](name string) *lane[T] {
+	return &lane[T]{name: name, tenants: make(map[string]*tenant[T])}
 }
 
-func (d *destination[T]) push(name string, c int, e entry[T]) {
+func (d *lane[T]) push(name string, c int, e entry[T]) {
 	t := d.tenants[name]
 	if t == nil {
 		t = &tenant[T]{name: name}
@@ -34,10 +38,11 @@ func (d *destination[T]) push(name string, c int, e entry[T]) {
 	}
 	t.classes[c].push(e)
 	d.waiting++
+	d.bytes += e.size
 }
 
 // peek returns what is next, without taking it.
-func (d *destination[T]) peek() entry[T] {
+func (d *lane[T]) peek() entry[T] {
 	if d.chosen == nil {
 		d.chosen, _ = d.turns.next(func(t *tenant[T]) int { return t.classes[t.choose()].front().cost })
 	}
@@ -45,7 +50,7 @@ func (d *destination[T]) peek() entry[T] {
 }
 
 // pop takes what peek showed and counts it as running.
-func (d *destination[T]) pop() (tenant string, e entry[T]) {
+func (d *lane[T]) pop() (tenant string, e entry[T]) {
 	d.peek()
 	t := d.chosen
 	c := t.choose()
@@ -53,29 +58,46 @@ func (d *destination[T]) pop() (tenant string, e entry[T]) {
 	t.served(c)
 	d.chosen = nil
 	d.waiting--
+	d.bytes -= e.size
 	d.running++
 	d.forget(t)
 	return t.name, e
 }
 
 // remove takes out what match wants.
-func (d *destination[T]) remove(match func(T) bool) []T {
-	var removed []T
+func (d *lane[T]) remove(match func(entry[T]) bool) []entry[T] {
+	var removed []entry[T]
 	for _, t := range d.tenants {
 		for c := range t.classes {
 			removed = append(removed, t.classes[c].remove(match)...)
 		}
 		d.forget(t)
 	}
-	if len(removed) > 0 {
-		d.chosen = nil
-	}
-	d.waiting -= len(removed)
+	d.taken(removed)
 	return removed
 }
 
+// taken notes that entries were taken out otherwise than by pop.
+func (d *lane[T]) taken(out []entry[T]) {
+	if len(out) > 0 {
+		d.chosen = nil
+	}
+	d.waiting -= len(out)
+	for _, e := range out {
+		d.bytes -= e.size
+	}
+}
+
+// standing returns the lane that this one has become.
+func (d *lane[T]) standing() *lane[T] {
+	for d.into != nil {
+		d = d.into
+	}
+	return d
+}
+
 // forget drops a tenant for whom nothing waits.
-func (d *destination[T]) forget(t *tenant[T]) {
+func (d *lane[T]) forget(t *tenant[T]) {
 	if t.len() > 0 {
 		return
 	}
@@ -105,7 +127,7 @@ func class(p eventv1.Priority) int {
 // floor is the turns of others after which a class that waits gets one: a tenth.
 const floor = 9
 
-// tenant is what waits for one tenant of a destination.
+// tenant is what waits for one tenant of a site.
 type tenant[T any] struct {
 	name    string
 	classes [classes]fifo[T]
@@ -147,7 +169,9 @@ func (t *tenant[T]) served(c int) {
 
 type entry[T any] struct {
 	value    T
+	domain   string
 	priority eventv1.Priority
+	size     int64
 	cost     int
 }
 
@@ -174,12 +198,12 @@ func (q *fifo[T]) pop() entry[T] {
 	return e
 }
 
-func (q *fifo[T]) remove(match func(T) bool) []T {
-	var removed []T
+func (q *fifo[T]) remove(match func(entry[T]) bool) []entry[T] {
+	var removed []entry[T]
 	kept := make([]entry[T], 0, q.len())
 	for _, e := range q.entries[q.head:] {
-		if match(e.value) {
-			removed = append(removed, e.value)
+		if match(e) {
+			removed = append(removed, e)
 		} else {
 			kept = append(kept, e)
 		}
