@@ -121,7 +121,7 @@ chaos-build:
 	@go build -tags chaos -o $(BIN)/chaos/postrider ./cmd/postrider
 
 # Further shapes, each bounded in time: how many rounds each has, at how many messages a second.
-.PHONY: chaos-cluster chaos-nats chaos-suspended chaos-purge
+.PHONY: chaos-cluster chaos-nats chaos-suspended chaos-purge chaos-keys chaos-full
 chaos-cluster: ## three nats-servers; the leader is killed under load five times
 	@$(MAKE) --no-print-directory chaos SHAPE=cluster ROUNDS=5 RATE=100
 chaos-nats: ## a stand-alone nats-server is killed and comes back under load five times
@@ -130,6 +130,15 @@ chaos-suspended: ## a sender is stopped beyond its lease and goes on, six times
 	@$(MAKE) --no-print-directory chaos SHAPE=suspended ROUNDS=6 RATE=200
 chaos-purge: ## the all-in-one lives until it removes settled mail, and ends in the middle of it, twice
 	@$(MAKE) --no-print-directory chaos SHAPE=purge ROUNDS=2 RATE=100
+
+chaos-keys: $(BIN)/nats-server chaos-build ## 200 calls under each of three keys over two gateways, with kills and changed content
+	@status=0; $(CHAOS) CHAOS_STATE=$(ROOT)/.data/chaos CHAOS_SEED=$(SEED) KEYS_CALLS=200 KEYS_SECONDS=150 \
+	  go test -count=1 -timeout 10m -v -run TestG12_OneKeyOverTwoGateways ./e2e/chaos/ || status=$$?; \
+	cat .data/chaos/keys/result.json; exit $$status
+chaos-full: $(BIN)/nats-server chaos-build ## a store of 20 MiB, all hosts dead, dsn stopped, ten times more mail than fits; then all back
+	@status=0; $(CHAOS) CHAOS_STATE=$(ROOT)/.data/chaos CHAOS_SEED=$(SEED) FULL_DEAD_SECONDS=100 \
+	  go test -count=1 -timeout 15m -v -run TestG13_FullStore ./e2e/chaos/ || status=$$?; \
+	cat .data/chaos/full/result.json; exit $$status
 
 .PHONY: bench
 bench: ## run the Go benchmarks of all modules once, allocations included

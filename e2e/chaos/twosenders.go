@@ -5,6 +5,7 @@ package chaos
 import (
 	"math/rand/v2"
 	"net"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,11 +24,14 @@ type layout struct {
 	stores   []suite.Member // one, or the members of a cluster
 	natsURL  string
 	resolver string
+	second   string                 // where a second gateway listens, if there is one
 	wires    map[string]*suite.Wire // from a sender to a stand-alone server
 }
 
 // twoSenders is a layout in which mostly a sender comes to harm.
 type twoSenders struct{ layout }
+
+const secondGateway = "gateway-2"
 
 var (
 	senders = []string{"sender-1", "sender-2"}
@@ -89,6 +93,10 @@ func (s *layout) launch(name string, env ...string) *suite.Process {
 	program := name
 	if slices.Contains(senders, name) {
 		program = "sender"
+	}
+	if name == secondGateway {
+		program = "gateway"
+		settings["gateway.listen"], settings["gateway.view_dir"] = s.second, filepath.Join(s.dir, "suite", name)
 	}
 	if w := s.wires[name]; w != nil {
 		settings["nats.url"] = "nats://" + w.Addr()

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -28,6 +29,8 @@ import (
 const (
 	// domains is how many destinations there are, d0.example and so on.
 	domains = 4
+	// nowhere is a domain that takes no mail (RFC 7505).
+	nowhere = "nowhere.example"
 	// roleVariable makes a process of this test binary the client or the sink.
 	roleVariable = "CHAOS_ROLE"
 	shortLease   = 2 * time.Second
@@ -46,6 +49,10 @@ type options struct {
 	rate   int  // messages a second
 	few    bool // without the round with the default lease
 	hasty  bool // waits less in the end
+	mortal bool // the sink can be cut off (world.way)
+	// settings overlay those of the suite; natsStore is suite.Options.NATSStore.
+	settings  suite.Settings
+	natsStore string
 }
 
 // world is one shape under load.
@@ -57,6 +64,7 @@ type world struct {
 
 	suite   *suite.Suite
 	gateway string
+	way     *suite.Wire // to the sink, when it can be cut off
 	tally   *tally
 	client  *exec.Cmd
 	points  map[string]int // reached, by name; negative: chosen and not reached
@@ -94,24 +102,31 @@ func newWorld(t testing.TB, dir string, o options) *world {
 	}
 	sink, err := netip.ParseAddrPort(w.startSink())
 	w.must(err)
-	zone := "mx.sink.example A " + sink.Addr().String() + "\n" + senderDomain + " MX 10 mx.sink.example\n"
+	if o.mortal {
+		w.way = suite.NewWire(t, sink.String())
+		sink, err = netip.ParseAddrPort(w.way.Addr())
+		w.must(err)
+	}
+	zone := nowhere + " MX 0 .\nmx.sink.example A " + sink.Addr().String() + "\n" + senderDomain + " MX 10 mx.sink.example\n"
 	for n := range domains {
 		zone += fmt.Sprintf("d%d.example MX 10 mx.sink.example\n", n)
 	}
 	dns := dnstest.Start(t, zone)
 	w.gateway = freePort(t)
+	settings := suite.Settings{
+		"node.http_listen":             "off",
+		"gateway.listen":               w.gateway,
+		"resolver.servers":             []string{dns.Addr().String()},
+		"sender.smtp_port":             sink.Port(),
+		"sender.retry.pauses":          []string{"1s"},
+		"sender.retry.ambiguous_pause": "1s",
+		"sender.connections":           40,
+	}
+	maps.Copy(settings, o.settings)
 	w.suite = suite.New(t, suite.Options{
-		Dir: filepath.Join(dir, "suite"), LogDir: filepath.Join(dir, "log"), Crashable: true,
-		Env: []string{"OTEL_TRACES_EXPORTER=none", "OTEL_METRICS_EXPORTER=none"},
-		Settings: suite.Settings{
-			"node.http_listen":             "off",
-			"gateway.listen":               w.gateway,
-			"resolver.servers":             []string{dns.Addr().String()},
-			"sender.smtp_port":             sink.Port(),
-			"sender.retry.pauses":          []string{"1s"},
-			"sender.retry.ambiguous_pause": "1s",
-			"sender.connections":           40,
-		},
+		Dir: filepath.Join(dir, "suite"), LogDir: filepath.Join(dir, "log"), Crashable: true, NATSStore: o.natsStore,
+		Env:      []string{"OTEL_TRACES_EXPORTER=none", "OTEL_METRICS_EXPORTER=none"},
+		Settings: settings,
 	})
 	return w
 }
