@@ -99,7 +99,7 @@ type flood struct {
 }
 
 // sizes are those of contents: inline and in the body store.
-func sizes() []int { return []int{2 << 10, 20 << 10, 60 << 10, 150 << 10, 1 << 20} }
+func sizes() []int { return []int{2 << 10, 20 << 10, 60 << 10, 150 << 10, 700 << 10} }
 
 func (f *flood) run(random *rand.Rand) {
 	numbers := make(chan int)
