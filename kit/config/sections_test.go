@@ -67,7 +67,7 @@ func TestSections_ValidateNamesTheKey(t *testing.T) {
 		{"no folder, external", nats(func(n *NATS) { n.DataDir, n.URL = "", "nats://a:4222" }), ""},
 		{"two replicas", nats(func(n *NATS) { n.Replicas, n.URL = 2, "nats://a:4222" }), "nats.replicas: must be 0, 1, 3 or 5, not 2"},
 		{"replicas embedded", nats(func(n *NATS) { n.Replicas = 3 }), "nats.replicas: must be 0 or 1 with the embedded server"},
-		{"little room", nats(func(n *NATS) { n.MaxStore, n.OutcomeBytes = MiB, MiB }), "nats.max_store: must be at least 64MiB"},
+		{"little room", nats(func(n *NATS) { n.MaxStore, n.OutcomeBytes = MiB, MiB }), "nats.max_store: must be at least 20MiB"},
 		{"outcomes take all", nats(func(n *NATS) { n.OutcomeBytes = n.MaxStore }), "nats.outcome_bytes: must be between 1MiB and half of"},
 		{"TLS of NATS", nats(func(n *NATS) { n.TLS.CertFile = "c" }), "nats.tls: "},
 		{"partitions", queue(func(q *Queue) { q.Partitions = -1 }), "queue.partitions: must be between 0 and 256, not -1"},

@@ -107,7 +107,7 @@ func (n *NATS) Validate() error {
 	f.Check(n.Replicas == 0 || n.Replicas == 1 || n.Replicas == 3 || n.Replicas == 5, "nats.replicas",
 		"must be 0, 1, 3 or 5, not %d", n.Replicas)
 	f.Check(!n.Embedded() || n.Replicas < 2, "nats.replicas", "must be 0 or 1 with the embedded server, not %d", n.Replicas)
-	f.Check(n.MaxStore >= 64*MiB, "nats.max_store", "must be at least 64MiB, not %s", n.MaxStore)
+	f.Check(n.MaxStore >= 20*MiB, "nats.max_store", "must be at least 20MiB, not %s", n.MaxStore)
 	f.Check(n.OutcomeBytes >= MiB && n.OutcomeBytes <= n.MaxStore/2, "nats.outcome_bytes",
 		"must be between 1MiB and half of nats.max_store (%s), not %s", n.MaxStore/2, n.OutcomeBytes)
 	f.Join(n.TLS.Validate("nats.tls"))
