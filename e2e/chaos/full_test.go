@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -42,13 +43,14 @@ const (
 )
 
 // TestG13_FullStore is make chaos-full: a store of 20 MiB, all mail hosts dead, dsn stopped, ten times more submissions
-// than fit. Then all come back, and all that was accepted goes out. Without FULL_DEAD_SECONDS it is a short one.
+// than fit; store and senders crash. Then all come back, and all that was accepted goes out. Without FULL_DEAD_SECONDS it is a short one.
 func TestG13_FullStore(t *testing.T) {
 	dead := time.Duration(number(t, "FULL_DEAD_SECONDS", 5)) * time.Second
-	dir := folderOf(t, "full")
+	pause := os.Getenv("FULL_PAUSE")
+	dir := folderOf(t, "full"+pause)
 	w := newWorld(t, dir, options{
 		seed: number(t, "CHAOS_SEED", 1), mortal: true, hasty: true, natsStore: "20MB",
-		settings: suite.Settings{"nats.max_store": "20MiB", "nats.outcome_bytes": "2MiB", "sender.retry.pauses": []string{"1m"}},
+		settings: suite.Settings{"nats.max_store": "20MiB", "nats.outcome_bytes": "2MiB", "sender.retry.pauses": []string{pause}},
 	})
 	s := &layout{world: w}
 	s.start(shortLease)
@@ -59,6 +61,9 @@ func TestG13_FullStore(t *testing.T) {
 	begin := time.Now()
 	f.run(w.random(0))
 	time.Sleep(time.Until(begin.Add(dead)))
+	for _, name := range append([]string{"nats-server"}, senders...) {
+		s.kill(name, 0) // whoever starts must find room for its lease
+	}
 
 	w.way.Mend()
 	s.launch("dsn")

@@ -26,16 +26,23 @@ const (
 	split     = "split@recipient.example"
 	ambiguous = "ambiguous@recipient.example"
 	author    = "author@sender.example"
+	// other is the one recipient of a second record.
+	other = "other@other.example"
 )
+
+// five are the recipients of the record.
+func five() []string { return []string{delivered, bounced, deferred, split, ambiguous} }
 
 // patience bounds each step of a row; it is long, for machines that do much else.
 const patience = 2 * time.Minute
 
-// remote is the mail host of recipients and sender.
+// remote is the mail host of recipients and sender, or that of the second record.
 type remote struct {
 	host *smtptest.Host
 	// onData, when set, is called once, with the first DATA.
 	onData func()
+	// onEveryData is called with each.
+	onEveryData func()
 	// hello is the name of whoever greeted last.
 	hello string
 
@@ -47,10 +54,10 @@ type remote struct {
 	notices     map[string]bool // Message-IDs of notifications
 }
 
-func newRemote(t *testing.T) *remote {
+func newRemote(t *testing.T, listen string) *remote {
 	r := &remote{got: map[string]int{}, notices: map[string]bool{}}
 	r.host = smtptest.NewHost(t, smtptest.HostOptions{
-		Name: "mx.example", OnHello: r.greeted, OnMail: r.from, OnRcpt: r.rcpt, OnData: r.data, OnDot: r.dot,
+		Name: "mx.example", ListenAddr: listen, OnHello: r.greeted, OnMail: r.from, OnRcpt: r.rcpt, OnData: r.data, OnDot: r.dot,
 	})
 	t.Cleanup(func() { r.host.ForgiveViolations() }) // a connection that a kill cut off is not the client's fault
 	return r
@@ -92,6 +99,9 @@ func (r *remote) data(string, []smtptest.Recipient) string {
 	hook := r.onData
 	r.onData = nil
 	r.mu.Unlock()
+	if r.onEveryData != nil {
+		r.onEveryData()
+	}
 	if hook != nil {
 		hook()
 	}
@@ -137,14 +147,15 @@ type world struct {
 	wait    time.Duration   // until not_before, from the first submission
 	first   time.Time       // submission
 	ids     map[string]bool // what submissions were answered with
+	to      []string        // recipients
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	t.Cleanup(cancel)
-	w := &world{t: t, remote: newRemote(t), ctx: ctx, ids: map[string]bool{}}
-	zone := dnstest.Start(t, "recipient.example MX 10 mx.example\nsender.example MX 10 mx.example\nmx.example A 127.0.0.1\n")
+	w := &world{t: t, remote: newRemote(t, "127.0.0.1:0"), ctx: ctx, ids: map[string]bool{}, to: five()}
+	zone := dnstest.Start(t, "recipient.example MX 10 mx.example\nother.example MX 10 mx2.example\nmx2.example A 127.0.0.2\nsender.example MX 10 mx.example\nmx.example A 127.0.0.1\n")
 	w.options = suite.Options{Crashable: true, Settings: suite.Settings{
 		"node.http_listen":             "off",
 		"resolver.servers":             []string{zone.Addr().String()},
@@ -191,7 +202,7 @@ func (w *world) submit() bool {
 
 func (w *world) request() *gatewayv1.SubmitRequest {
 	e := &gatewayv1.Envelope{Sender: author, IdempotencyKey: "the key"}
-	for _, to := range []string{delivered, bounced, deferred, split, ambiguous} {
+	for _, to := range w.to {
 		e.Recipients = append(e.Recipients, &gatewayv1.Recipient{Address: to})
 	}
 	if w.first.IsZero() {
@@ -239,15 +250,20 @@ func (w *world) outcome() *gatewayv1.Message {
 	if !w.submit() {
 		w.t.Fatal("the record is not accepted")
 	}
-	if len(w.ids) != 1 {
-		w.t.Fatalf("one key was answered with %d messages", len(w.ids))
-	}
-	var id string
-	for id = range w.ids {
-	}
-	m := suite.Await(w.ctx, w.t, w.suite.Mail(w.t), id, "done", suite.Done)
+	m := suite.Await(w.ctx, w.t, w.suite.Mail(w.t), w.onlyID(), "done", suite.Done)
 	if err := w.remote.host.WaitFor(w.ctx, func(smtptest.Counts) bool { return w.remote.notifications() > 0 }); err != nil {
 		w.t.Fatalf("no notification: %v", err)
 	}
 	return m
+}
+
+// onlyID is what every submission was answered with.
+func (w *world) onlyID() (id string) {
+	w.t.Helper()
+	if len(w.ids) != 1 {
+		w.t.Fatalf("one key was answered with %d messages", len(w.ids))
+	}
+	for id = range w.ids {
+	}
+	return id
 }

@@ -49,6 +49,8 @@ type Options struct {
 type Suite struct {
 	// Gateway is the address of the gateway's gRPC port.
 	Gateway string
+	// NATS is the URL of the stand-alone nats-server, if there is one.
+	NATS string
 	// Dir holds its configuration and data.
 	Dir string
 	// Processes are its processes by name.
@@ -124,8 +126,9 @@ func (s *Suite) startAllInOne(t testing.TB, settings Settings) {
 // startFour starts nats-server, then the services, each told where the ones before it listen.
 func (s *Suite) startFour(t testing.TB, settings Settings) {
 	t.Helper()
+	s.NATS = s.StartNATS(t, 0)
 	settings = settings.with(Settings{
-		"nats.url": s.StartNATS(t, 0), "nats.replicas": 1,
+		"nats.url": s.NATS, "nats.replicas": 1,
 		"resolver.listen": "127.0.0.1:0", "sender.listen": "127.0.0.1:0", "dsn.listen": "127.0.0.1:0",
 	})
 	settings["sender.resolver_address"] = s.startService(t, "resolver", settings)

@@ -3,6 +3,7 @@
 package suite
 
 import (
+	"bytes"
 	"io"
 	"net"
 	"sync"
@@ -19,6 +20,7 @@ type Wire struct {
 	whole    bool
 	ends     map[net.Conn]bool
 	to, back chan struct{} // closed while that direction is not frozen
+	trigger  []byte        // what freezes the answers when it is sent
 }
 
 // NewWire makes a way to an address, "host:port". It ends with the test.
@@ -68,13 +70,13 @@ func (w *Wire) carry(near net.Conn) {
 	}
 	defer w.leave(near, far)
 	var both sync.WaitGroup
-	pipe := func(to, from net.Conn, thaw func() chan struct{}) {
-		_, _ = io.Copy(to, frozen{from, thaw}) // how it ends is no matter
+	pipe := func(to, from net.Conn, d *chan struct{}) {
+		_, _ = io.Copy(to, frozen{w, from, d}) // how it ends is no matter
 		to.Close()
 		from.Close()
 	}
-	both.Go(func() { pipe(near, far, func() chan struct{} { return w.direction(&w.back) }) })
-	both.Go(func() { pipe(far, near, func() chan struct{} { return w.direction(&w.to) }) })
+	both.Go(func() { pipe(near, far, &w.back) })
+	both.Go(func() { pipe(far, near, &w.to) })
 	both.Wait()
 }
 
@@ -97,8 +99,8 @@ func (w *Wire) leave(conns ...net.Conn) {
 	}
 }
 
-// direction is what a direction waits for.
-func (w *Wire) direction(d *chan struct{}) chan struct{} {
+// thaw is closed when a direction is not frozen.
+func (w *Wire) thaw(d *chan struct{}) chan struct{} {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return *d
@@ -136,6 +138,24 @@ func (w *Wire) FreezeAnswers() {
 	w.hold(&w.back)
 }
 
+// FreezeAnswersTo is FreezeAnswers at the moment something with these bytes in it is sent: it arrives, and its answer does
+// not.
+func (w *Wire) FreezeAnswersTo(sent string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.trigger = []byte(sent)
+}
+
+// look is shown what is sent before it goes on.
+func (w *Wire) look(sent []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.trigger != nil && bytes.Contains(sent, w.trigger) {
+		w.trigger = nil
+		w.hold(&w.back)
+	}
+}
+
 // hold freezes a direction that is not frozen; w.mu is held.
 func (w *Wire) hold(d *chan struct{}) {
 	select {
@@ -160,12 +180,16 @@ func (w *Wire) Melt() {
 
 // frozen reads from a connection when its direction is not frozen.
 type frozen struct {
-	from net.Conn
-	thaw func() chan struct{}
+	w         *Wire
+	from      net.Conn
+	direction *chan struct{}
 }
 
 func (f frozen) Read(p []byte) (int, error) {
 	n, err := f.from.Read(p)
-	<-f.thaw()
+	if f.direction == &f.w.to {
+		f.w.look(p[:n])
+	}
+	<-f.w.thaw(f.direction)
 	return n, err
 }

@@ -59,6 +59,15 @@ func TestWire(t *testing.T) {
 
 // TestWire_FrozenAnswers: what is sent arrives, what is answered does not.
 func TestWire_FrozenAnswers(t *testing.T) {
+	for name, freeze := range map[string]func(*suite.Wire){
+		"now": (*suite.Wire).FreezeAnswers, "when something is sent": func(w *suite.Wire) { w.FreezeAnswersTo("LO client") },
+	} {
+		t.Run(name, func(t *testing.T) { frozenAnswers(t, freeze) })
+	}
+}
+
+func frozenAnswers(t *testing.T, freeze func(*suite.Wire)) {
+	t.Helper()
 	said := make(chan string, 1)
 	host := smtptest.NewHost(t, smtptest.HostOptions{OnHello: func(_, name string) string {
 		said <- name
@@ -73,7 +82,7 @@ func TestWire_FrozenAnswers(t *testing.T) {
 	if _, _, err := c.ReadResponse(220); err != nil {
 		t.Fatal(err)
 	}
-	w.FreezeAnswers()
+	freeze(w)
 	if err := c.PrintfLine("EHLO client.example"); err != nil {
 		t.Fatal(err)
 	}
