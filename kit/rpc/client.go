@@ -73,7 +73,7 @@ func Dial(target string, opts ClientOptions) (*grpc.ClientConn, error) {
 	}
 	if opts.InMemory != nil {
 		target = "passthrough:///" + target
-		options = append(options, grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+		options = append(options, grpc.WithChainUnaryInterceptor(opts.InMemory.interceptor(token)), grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
 			return opts.InMemory.dial(ctx)
 		}))
 	}

@@ -10,6 +10,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/test/bufconn"
@@ -23,6 +24,7 @@ const pipeBuffer = 1 << 20
 // own do not count on sockets.
 type Pipe struct {
 	listener *bufconn.Listener
+	direct   atomic.Pointer[direct] // set while the server serves
 	mu       sync.Mutex
 	issued   *Tokens
 }

@@ -65,9 +65,10 @@ type ServerOptions struct {
 
 // Server is a gRPC server with health, reflection, authentication and error mapping. It is a grpc.ServiceRegistrar.
 type Server struct {
-	grpc   *grpc.Server
-	health *health.Server
-	opts   ServerOptions
+	grpc    *grpc.Server
+	health  *health.Server
+	opts    ServerOptions
+	methods map[string]unaryMethod // for pipes
 }
 
 // NewServer builds a server. Register services on it, then Serve.
@@ -88,7 +89,7 @@ func NewServer(opts ServerOptions) *Server {
 	if opts.TLS != nil {
 		transport = credentials.NewTLS(opts.TLS)
 	}
-	s := &Server{opts: opts, health: health.NewServer()}
+	s := &Server{opts: opts, health: health.NewServer(), methods: map[string]unaryMethod{}}
 	options := []grpc.ServerOption{
 		grpc.Creds(pipeCredentials{transport}),
 		grpc.MaxRecvMsgSize(opts.MaxReceive),
@@ -137,6 +138,7 @@ func isPlumbing(method string) bool {
 // RegisterService adds a service (grpc.ServiceRegistrar).
 func (s *Server) RegisterService(desc *grpc.ServiceDesc, impl any) {
 	s.grpc.RegisterService(desc, impl)
+	s.register(desc, impl)
 }
 
 // SetRight sets the right a method needs, by full name. It is called before Serve.
@@ -170,6 +172,10 @@ func (s *Server) Serving() bool {
 func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, l := range listeners {
+		if pipe, ok := l.(*Pipe); ok {
+			pipe.open(s)
+			defer context.AfterFunc(ctx, pipe.shut)()
+		}
 		group.Go(func() error {
 			if err := s.grpc.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 				return fmt.Errorf("serve gRPC on %s: %w", l.Addr(), err)
