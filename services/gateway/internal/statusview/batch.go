@@ -33,11 +33,19 @@ type batch struct {
 	messages            map[string]*message
 	parts               map[partKey]*part
 	positions           map[string]uint64
-	corrupt             int // records that could not be decoded; they are the sender's to hold
+	// newest is the latest id in the file. Ids are in the order of acceptance, so that nearly all that is folded lies
+	// beyond it and need not be looked for.
+	newest  string
+	corrupt int // records that could not be decoded; they are the sender's to hold
 }
 
-func newBatch(db *database) *batch {
-	return &batch{db: db, messages: map[string]*message{}, parts: map[partKey]*part{}, positions: map[string]uint64{}}
+func newBatch(ctx context.Context, db *database) (*batch, error) {
+	b := &batch{db: db, messages: map[string]*message{}, parts: map[partKey]*part{}, positions: map[string]uint64{}}
+	const latest = "SELECT max(coalesce((SELECT max(id) FROM message), ''), coalesce((SELECT max(message_id) FROM part), ''))"
+	if err := db.write.QueryRowContext(ctx, latest).Scan(&b.newest); err != nil {
+		return nil, fmt.Errorf("read status view: %w", err)
+	}
+	return b, nil
 }
 
 // rows is how much a commit would write.
@@ -134,12 +142,15 @@ func (b *batch) part(ctx context.Context, id string, number uint32) (*part, erro
 	if p := b.parts[key]; p != nil {
 		return p, nil
 	}
-	p, err := scanPart(b.getPart.QueryRowContext(ctx, id, number))
-	if errors.Is(err, sql.ErrNoRows) {
-		p, err = &part{messageID: id, number: number}, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read status view: %w", err)
+	p := &part{messageID: id, number: number}
+	if id <= b.newest {
+		known, err := scanPart(b.getPart.QueryRowContext(ctx, id, number))
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return nil, fmt.Errorf("read status view: %w", err)
+		}
+		if err == nil {
+			p = known
+		}
 	}
 	b.parts[key] = p
 	return p, nil
@@ -149,7 +160,7 @@ func (b *batch) part(ctx context.Context, id string, number uint32) (*part, erro
 func (b *batch) note(ctx context.Context, id string, recipients int, read func() *message) error {
 	m := b.messages[id]
 	if m == nil {
-		known, err := scanMessage(b.getMessage.QueryRowContext(ctx, id))
+		known, err := b.storedMessage(ctx, id)
 		switch {
 		case errors.Is(err, sql.ErrNoRows):
 			m = read()
@@ -173,6 +184,14 @@ func (b *batch) note(ctx context.Context, id string, recipients int, read func()
 	return nil
 }
 
+// storedMessage reads a message from the file.
+func (b *batch) storedMessage(ctx context.Context, id string) (*message, error) {
+	if id > b.newest {
+		return nil, sql.ErrNoRows
+	}
+	return scanMessage(b.getMessage.QueryRowContext(ctx, id))
+}
+
 // commit writes everything with the positions in one transaction, and empties the batch.
 func (b *batch) commit(ctx context.Context) error {
 	if b.tx == nil {
@@ -185,6 +204,12 @@ func (b *batch) commit(ctx context.Context) error {
 		return fmt.Errorf("write status view: %w", err)
 	}
 	b.tx = nil
+	for id := range b.messages {
+		b.newest = max(b.newest, id)
+	}
+	for key := range b.parts {
+		b.newest = max(b.newest, key.id)
+	}
 	clear(b.messages)
 	clear(b.parts)
 	clear(b.positions)

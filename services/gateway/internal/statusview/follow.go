@@ -70,7 +70,10 @@ func (v *View) openReader(ctx context.Context, stream string) (*bus.Reader, erro
 
 // foldAll folds what the readers hand on, in batches.
 func (v *View) foldAll(ctx context.Context, in <-chan bus.Delivery) error {
-	b := newBatch(v.db)
+	b, err := newBatch(ctx, v.db)
+	if err != nil {
+		return err
+	}
 	defer b.close()
 	prune := time.NewTicker(pruneEvery)
 	defer prune.Stop()

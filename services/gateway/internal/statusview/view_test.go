@@ -475,6 +475,7 @@ func BenchmarkFold(b *testing.B) {
 	b.ReportAllocs()
 	sequence := uint64(0)
 	for b.Loop() {
+		b.StopTimer()
 		sequence++
 		mails, outs := make([]bus.Frame, size), make([]bus.Frame, size)
 		for i := range size {
@@ -482,7 +483,11 @@ func BenchmarkFold(b *testing.B) {
 			mails[i] = mailFrames(b, record(withID(id, start), 0))[0]
 			outs[i], _ = bus.FrameOutcome(outcomeOf(id, start, outcome(1, settledAs(0, delivered))))
 		}
-		batch := newBatch(v.db)
+		b.StartTimer()
+		batch, err := newBatch(b.Context(), v.db)
+		if err != nil {
+			b.Fatal(err)
+		}
 		for stream, frames := range map[string][]bus.Frame{bus.StreamMail: mails, bus.StreamOutcome: outs} {
 			h, data := bus.EncodeSegment(frames)
 			segment, err := bus.DecodeSegment(h, data)
