@@ -126,7 +126,9 @@ func (e *events) Settling(mail *eventv1.QueuedMail, o *eventv1.Outcome, next tim
 		Size: int64(o.GetContent().GetSize()),
 	}
 	for _, h := range o.GetAttempt().GetHosts() {
-		e.mail.Attempted(ctx, tried(base, h))
+		if h.GetFailure() != nil { // one that took the mail stands in the line of the delivery
+			e.mail.Attempted(ctx, tried(base, h))
+		}
 	}
 	for state, results := range groups {
 		e.tell(ctx, state, verdict(base, o, results), next)
@@ -169,6 +171,11 @@ func verdict(event maillog.Event, o *eventv1.Outcome, results []*eventv1.Recipie
 	first := results[0]
 	event.Recipients = len(results)
 	event.Host = first.GetRemoteMta()
+	for _, h := range o.GetAttempt().GetHosts() {
+		if h.GetFailure() == nil && h.GetHost() == event.Host {
+			event.Address, event.TLS = h.GetAddress(), h.GetTls().GetVersion()
+		}
+	}
 	event.Reply = smtpreply.ReplyFromProto(first.GetReply())
 	event.Failure = smtpreply.FromProto(first.GetFailure())
 	event.Duration = o.GetAttempt().GetDuration().AsDuration()
