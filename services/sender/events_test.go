@@ -15,6 +15,7 @@ import (
 	"github.com/postrider/postrider/kit/smtpreply"
 	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
 	"github.com/postrider/postrider/services/sender/internal/lanes"
+	"github.com/postrider/postrider/services/sender/internal/site"
 	"github.com/postrider/postrider/services/sender/internal/tenure"
 )
 
@@ -23,7 +24,7 @@ import (
 func TestEventLines(t *testing.T) {
 	var out bytes.Buffer
 	env := runner.Env{Log: slog.New(slog.NewJSONHandler(&out, nil)), Meter: noop.NewMeterProvider()}
-	e, err := newEvents(env, lanes.New[*tenure.Record](lanes.Limits{}))
+	e, err := newEvents(env, lanes.New[*tenure.Record](lanes.Limits{}, site.New(1, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
