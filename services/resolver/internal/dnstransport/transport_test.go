@@ -5,7 +5,9 @@ package dnstransport
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
+	"syscall"
 	"testing"
 	"time"
 
@@ -86,6 +88,87 @@ func with(b dnstest.Behaviour) func(*dnstest.Server) error {
 		s.SetBehaviour(dnstest.Match{}, b)
 		return nil
 	}
+}
+
+// Only the server's own address and port count: the kernel passes nothing else to a connected socket.
+func TestR28_AnswersFromElsewhereDoNotCount(t *testing.T) {
+	srv := dnstest.Start(t, zone)
+	srv.SetBehaviour(dnstest.Match{}, dnstest.ForgedElsewhere("example.test MX 0 evil.test"))
+	m, err := ask(t, UDP, srv.Addr(), time.Minute)
+	if err != nil || len(m.Answer.MX) != 1 || m.Answer.MX[0].Host != "mx.test" {
+		t.Errorf("%+v, %v", m, err)
+	}
+	srv.SetBehaviour(dnstest.Match{}, dnstest.OtherPort)
+	_, err = ask(t, UDP, srv.Addr(), 300*time.Millisecond)
+	if failed, ok := errors.AsType[*Error](err); !ok || failed.Result != dnsquery.ResultTimeout {
+		t.Errorf("%v, want timeout", err)
+	}
+}
+
+// Every query has an id and a source port of its own (RFC 5452, section 9.2).
+func TestR28_IdAndSourcePortAreNew(t *testing.T) {
+	srv := dnstest.Start(t, zone)
+	const rounds = 30
+	for _, transport := range []Transport{UDP, TCP} {
+		srv.ForgetQueries()
+		for range rounds {
+			if _, err := ask(t, transport, srv.Addr(), time.Minute); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ids, ports := map[uint16]bool{}, map[uint16]bool{}
+		for _, q := range srv.Queries(dnstest.Match{}) {
+			ids[q.ID], ports[q.Source.Port()] = true, true
+		}
+		if len(ids) < rounds-2 || len(ports) < rounds/2 {
+			t.Errorf("%s: %d ids and %d ports in %d queries", transport, len(ids), len(ports), rounds)
+		}
+	}
+}
+
+// A handshake nobody answers ends with the time for it, long before the time for the whole.
+func TestHandshakeIsBounded(t *testing.T) {
+	full := fullBacklog(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	began := time.Now()
+	_, err := Ask(ctx, TCP, full, query(), 200*time.Millisecond)
+	if failed, ok := errors.AsType[*Error](err); !ok || failed.Result != dnsquery.ResultTimeout {
+		t.Errorf("%v, want timeout", err)
+	}
+	if took := time.Since(began); took > 30*time.Second {
+		t.Errorf("took %s", took)
+	}
+}
+
+// fullBacklog is a listener whose queue of connections is full: the kernel drops further handshakes.
+func fullBacklog(t *testing.T) netip.AddrPort {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Listen(fd, 0); err != nil {
+		t.Fatal(err)
+	}
+	name, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(name.(*syscall.SockaddrInet4).Port))
+	for range 16 {
+		conn, err := net.DialTimeout("tcp", at.String(), 200*time.Millisecond)
+		if err != nil {
+			return at
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+	}
+	t.Fatal("the queue does not get full")
+	return at
 }
 
 func TestCallerGivesUp(t *testing.T) {

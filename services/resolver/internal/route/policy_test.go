@@ -14,6 +14,7 @@ import (
 
 	"github.com/postrider/postrider/kit/smtpreply"
 	resolverv1 "github.com/postrider/postrider/proto/postrider/resolver/v1"
+	"github.com/postrider/postrider/services/resolver/internal/dnstransport"
 	"github.com/postrider/postrider/services/resolver/internal/mtasts"
 	"github.com/postrider/postrider/services/resolver/internal/tlspolicy"
 	"github.com/postrider/postrider/testkit/dnstest"
@@ -54,7 +55,13 @@ func file(mode string, mx ...string) string {
 // newPolicyRig is a rig with real policies of both kinds.
 func newPolicyRig(t *testing.T, hosts *policyHosts, srv *dnstest.Server) *rig {
 	t.Helper()
-	r := newRig(t, rigOptions{intn: first}, srv)
+	return newPolicyRigOver(t, dnstransport.UDP, hosts, srv)
+}
+
+// newPolicyRigOver is a policy rig that asks over a transport first.
+func newPolicyRigOver(t *testing.T, prefer dnstransport.Transport, hosts *policyHosts, srv *dnstest.Server) *rig {
+	t.Helper()
+	r := newRig(t, rigOptions{intn: first, prefer: prefer}, srv)
 	finder := mtasts.New(mtasts.Options{DNS: r.o.DNS, Fetch: hosts.fetch, Memory: mtasts.NewMemory(100), Now: r.clock.Now})
 	t.Cleanup(finder.Close)
 	r.o.TLS = tlspolicy.NewPublished(r.o.DNS, finder)
