@@ -97,12 +97,13 @@ type Appender struct {
 
 // group is records that are appended together.
 type group struct {
-	frames []Frame
-	size   int
-	msgID  string // of a keyed group
-	since  time.Time
-	taken  bool
-	done   func(Position, bool, error)
+	frames  []Frame
+	size    int
+	subject string // where it goes; empty: to the next of Subjects
+	msgID   string // of a keyed group
+	since   time.Time
+	taken   bool
+	done    func(Position, bool, error)
 }
 
 // NewAppender starts an appender. Close must be called.
@@ -158,7 +159,13 @@ func (a *Appender) AppendKeyed(ctx context.Context, msgID string, frames []Frame
 // order of the calls to Enqueue; it must not block. When Enqueue itself returns an error (*TooLargeError,
 // ErrNoRoom, ErrClosed, *FencedError) done is not called. The frames must not change before done is called.
 func (a *Appender) Enqueue(frames []Frame, done func(Position, error)) error {
-	g := &group{frames: frames, done: func(p Position, _ bool, err error) { done(p, err) }}
+	return a.EnqueueTo("", frames, done)
+}
+
+// EnqueueTo is Enqueue to a subject of its own, one of those the fence stands around. Groups of different subjects are
+// not stored in the order of the calls.
+func (a *Appender) EnqueueTo(subject string, frames []Frame, done func(Position, error)) error {
+	g := &group{subject: subject, frames: frames, done: func(p Position, _ bool, err error) { done(p, err) }}
 	if err := a.check(g); err != nil {
 		return err
 	}

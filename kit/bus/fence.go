@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 
 	"github.com/nats-io/nats.go"
@@ -23,13 +24,24 @@ import (
 // state is 0, whatever was there before.
 type Fence struct {
 	stream, subject string
+	filter          string // subjects it stands around, with wildcards; subject itself, or one that covers it
 
 	mu   sync.Mutex
 	last uint64
 }
 
-// Subject returns the subject the fence stands around.
+// Subject returns the subject the fence was made with.
 func (f *Fence) Subject() string { return f.subject }
+
+// state puts into a header what the server is to compare.
+func (f *Fence) state(h nats.Header, last uint64) { stateLast(h, f.subject, f.filter, last) }
+
+func stateLast(h nats.Header, subject, filter string, last uint64) {
+	h.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(last, 10))
+	if filter != subject {
+		h.Set(jetstream.ExpectedLastSubjSeqSubjHeader, filter)
+	}
+}
 
 // Last returns the last sequence on the subject as the owner knows it, 0 when the subject is empty.
 func (f *Fence) Last() uint64 {
@@ -92,11 +104,16 @@ func TakeOver(ctx context.Context, js jetstream.JetStream, partition int, o Take
 			continue
 		}
 		wg.Go(func() {
-			fences[i], errs[i] = FenceOff(ctx, js, subject, FenceOptions{Owner: o.Owner, Confirm: o.Confirm})
+			fences[i], errs[i] = FenceOff(ctx, js, subject, FenceOptions{
+				Owner: o.Owner, Confirm: o.Confirm, Around: around(subject, partition),
+			})
 		})
 	}
 	wg.Wait()
 	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("take over partition %d: %w", partition, err)
+	}
+	if err := tidyFence(ctx, js, ParkFence(partition)); err != nil {
 		return nil, fmt.Errorf("take over partition %d: %w", partition, err)
 	}
 	taken := &Taken{Checkpoint: newest.checkpoint, Fences: make(map[string]*Fence, len(subjects))}
@@ -123,4 +140,25 @@ func fenceOutcome(
 		return carried, SetCheckpoint(carried, c)
 	}
 	return FenceOff(ctx, js, subject, FenceOptions{Owner: o.Owner, Confirm: o.Confirm, Header: header})
+}
+
+// around returns the subjects a fence stands around when it is more than its own.
+func around(subject string, partition int) string {
+	if subject == ParkFence(partition) {
+		return ParkSubjects(partition)
+	}
+	return ""
+}
+
+// tidyFence removes former takeover segments of a stream whose prefix is never purged.
+func tidyFence(ctx context.Context, js jetstream.JetStream, subject string) error {
+	name, _ := StreamOf(subject)
+	s, err := js.Stream(ctx, name)
+	if err == nil {
+		err = s.Purge(ctx, jetstream.WithPurgeSubject(subject), jetstream.WithPurgeKeep(1))
+	}
+	if err != nil {
+		return fmt.Errorf("remove former takeovers of %s: %w", subject, err)
+	}
+	return nil
 }

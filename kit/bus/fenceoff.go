@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -22,6 +21,9 @@ type FenceOptions struct {
 	// Header, when set, gives further headers of the takeover segment from the subject's last sequence and its
 	// message's header (0 and nil when the subject is empty).
 	Header func(last uint64, h nats.Header) (nats.Header, error)
+	// Around is the subjects, with wildcards, that the fence stands around: subject must be one of them. Empty means
+	// subject alone.
+	Around string
 }
 
 // FenceOff appends an empty takeover segment to one subject and returns the fence that begins with it. Each try
@@ -33,11 +35,14 @@ func FenceOff(ctx context.Context, js jetstream.JetStream, subject string, o Fen
 	if !ok {
 		return nil, fmt.Errorf("fence %q: not a subject of the queue", subject)
 	}
+	if o.Around == "" {
+		o.Around = subject
+	}
 	out := &outgoing{id: newSegmentID(), msg: &nats.Msg{Subject: subject}}
 	for wait := firstPause; ; wait = min(2*wait, lastPause) {
 		seq, again, err := fenceOnce(ctx, js, stream, out, o)
 		if err == nil {
-			return &Fence{stream: stream, subject: subject, last: seq}, nil
+			return &Fence{stream: stream, subject: subject, filter: o.Around, last: seq}, nil
 		}
 		if !again {
 			return nil, fmt.Errorf("fence %s: %w", subject, err)
@@ -64,7 +69,7 @@ func fenceOnce(
 			return seq, err != nil, err
 		}
 	}
-	last, err := lastMessage(ctx, js, stream, out.msg.Subject)
+	last, err := lastMessage(ctx, js, stream, o.Around)
 	if err != nil {
 		return 0, true, err
 	}
@@ -78,7 +83,7 @@ func fenceOnce(
 	}
 	header.Set(HeaderTakeover, o.Owner)
 	header.Set(jetstream.MsgIDHeader, out.id)
-	header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(last.Sequence, 10))
+	stateLast(header, out.msg.Subject, o.Around, last.Sequence)
 	out.msg.Header = header
 	if o.Confirm != nil {
 		if err := o.Confirm(ctx); err != nil {

@@ -24,7 +24,7 @@ const (
 // Names of the key-value buckets.
 const (
 	BucketOwners       = "OWNERS"       // lease.<partition>, lease.<name>, sender.<owner>, dsn.cursor.<partition>
-	BucketChanges      = "CHANGES"      // operators' changes, by change id
+	BucketChanges      = "CHANGES"      // operators' changes: change.<id>, progress.<id>.<partition>
 	BucketSuppression  = "SUPPRESSION"  // suppressed recipients
 	BucketFingerprints = "FINGERPRINTS" // loop detection
 	BucketPolicies     = "POLICIES"     // MTA-STS policies
@@ -78,6 +78,10 @@ func ParkSubject(partition int, destination string) string {
 // ParkSubjects returns the filter that matches all parked records of a partition.
 func ParkSubjects(partition int) string { return "park." + token(partition) + ".*" }
 
+// ParkFence returns the subject of the takeover segments in PARK. The fence of its owner stands around all subjects of
+// the partition (ParkSubjects).
+func ParkFence(partition int) string { return "park." + token(partition) + ".owner" }
+
 // OutcomeSubject returns the subject of a partition's outcomes of one kind.
 func OutcomeSubject(kind OutcomeKind, partition int) string {
 	return "outcome." + string(kind) + "." + token(partition)
@@ -86,11 +90,11 @@ func OutcomeSubject(kind OutcomeKind, partition int) string {
 // BodySubject returns the subject of one chunk of a content in the body store.
 func BodySubject(id string, chunk int) string { return "body." + id + "." + strconv.Itoa(chunk) }
 
-// FencedSubjects returns the subjects only the owner of a partition appends to: both kinds of outcome, and one
-// for each RETRY stream named by its minutes.
+// FencedSubjects returns the subjects of the takeover segments, where only the owner of a partition appends: both kinds
+// of outcome, PARK, and one for each RETRY stream named by its minutes.
 func FencedSubjects(partition int, retryMinutes []int) []string {
-	subjects := make([]string, 0, 2+len(retryMinutes))
-	subjects = append(subjects, OutcomeSubject(Quiet, partition), OutcomeSubject(Notice, partition))
+	subjects := make([]string, 0, 3+len(retryMinutes))
+	subjects = append(subjects, OutcomeSubject(Quiet, partition), OutcomeSubject(Notice, partition), ParkFence(partition))
 	for _, m := range retryMinutes {
 		subjects = append(subjects, RetrySubject(m, partition))
 	}

@@ -78,7 +78,7 @@ func TestRetryStreamMinutes(t *testing.T) {
 }
 
 func TestFencedSubjects(t *testing.T) {
-	want := "outcome.quiet.1 outcome.notice.1 retry.0.1 retry.5.1"
+	want := "outcome.quiet.1 outcome.notice.1 park.1.owner retry.0.1 retry.5.1"
 	if got := strings.Join(FencedSubjects(1, []int{0, 5}), " "); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}

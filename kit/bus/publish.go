@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -116,7 +115,7 @@ func (a *Appender) prepare(o *outgoing) error {
 		} else {
 			o.after = min(o.after, last)
 		}
-		o.msg.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(last, 10))
+		f.state(o.msg.Header, last)
 		return nil
 	}
 	if a.opts.RetryFor >= 0 || o.maybeStored {
@@ -151,7 +150,7 @@ func (a *Appender) onRefused(o *outgoing, refusal error) (seq uint64, duplicate,
 	if a.opts.OnRefused == nil {
 		return 0, false, false, &FencedError{Subject: f.subject, Err: refusal}
 	}
-	last, err := lastOfSubject(a.ctx, a.js, f.stream, f.subject)
+	last, err := lastOfSubject(a.ctx, a.js, f.stream, f.filter)
 	if err != nil {
 		return 0, false, true, err
 	}

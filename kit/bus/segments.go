@@ -80,20 +80,33 @@ func (a *Appender) pause(d time.Duration) {
 	}
 }
 
-// cut takes the groups of one segment off the queue; a.mu is held.
+// cut takes the groups of one segment off the queue: the first, and those behind it that go to the same subject; a.mu is
+// held.
 func (a *Appender) cut() []*group {
-	records, size, n := 0, 0, 0
-	for _, g := range a.plain {
+	if len(a.plain) == 0 {
+		return nil
+	}
+	subject, records, size := a.plain[0].subject, 0, 0
+	var taken, left []*group
+	for i, g := range a.plain {
+		if g.subject != subject {
+			left = append(left, g)
+			continue
+		}
 		records += len(g.frames)
 		size += g.size
-		if n > 0 && (records > MaxSegmentRecords || size > MaxSegmentBytes) {
+		if len(taken) > 0 && (records > MaxSegmentRecords || size > MaxSegmentBytes) {
+			if len(left) == 0 {
+				left = a.plain[i:]
+			} else {
+				left = append(left, a.plain[i:]...)
+			}
 			break
 		}
 		g.taken = true
-		n++
+		taken = append(taken, g)
 	}
-	taken := a.plain[:n:n]
-	a.plain = a.plain[n:]
+	a.plain = left
 	return taken
 }
 
@@ -110,7 +123,11 @@ func (a *Appender) sendPlain(groups []*group) {
 	if a.opts.Header != nil {
 		a.opts.Header(header)
 	}
-	o := &outgoing{id: newSegmentID(), msg: &nats.Msg{Subject: a.nextSubject(), Header: header, Data: a.buf}}
+	subject := groups[0].subject
+	if subject == "" {
+		subject = a.nextSubject()
+	}
+	o := &outgoing{id: newSegmentID(), msg: &nats.Msg{Subject: subject, Header: header, Data: a.buf}}
 	seq, _, err := a.publish(o)
 	if err == nil {
 		a.observe(o, seq, records)

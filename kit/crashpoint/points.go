@@ -10,6 +10,8 @@ func All() []string {
 		"sender.outcome.before", "sender.outcome.after", "sender.retry.after",
 		"sender.move.before", "sender.move.after",
 		"sender.park.before", "sender.park.after",
+		"sender.scan.before", "sender.scan.copied", "sender.scan.saved",
+		"sender.unpark.before", "sender.unpark.copied", "sender.unpark.deleted",
 		"sender.checkpoint.before", "sender.checkpoint.after",
 		"sender.last.before", "sender.last.after",
 		"sender.purge.before", "sender.purge.after",

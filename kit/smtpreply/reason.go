@@ -106,6 +106,8 @@ const (
 	ReasonCancelled Reason = "cancelled"
 	// ReasonHeld is mail set aside by an operator.
 	ReasonHeld Reason = "held"
+	// ReasonSuspended is mail to a destination that an operator suspended.
+	ReasonSuspended Reason = "suspended"
 	// ReasonUndecodable is a stored entry that cannot be read.
 	ReasonUndecodable Reason = "undecodable"
 	// ReasonBodyMissing is a record whose content is gone from the body store.
@@ -191,7 +193,8 @@ func (r Reason) transientStatus() EnhancedCode {
 		return Code(4, 7, 5)
 	case ReasonAuth:
 		return Code(4, 7, 8)
-	case ReasonShutdown, ReasonUndecodable, ReasonBodyMissing, ReasonInternal, ReasonHeld:
+	case ReasonShutdown, ReasonUndecodable, ReasonBodyMissing, ReasonInternal, ReasonHeld,
+		ReasonSuspended:
 		return Code(4, 3, 0)
 	default:
 		return EnhancedCode{}

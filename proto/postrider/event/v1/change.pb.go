@@ -113,8 +113,13 @@ type Change struct {
 	Actor string `protobuf:"bytes,7,opt,name=actor,proto3" json:"actor,omitempty"`
 	// A cancel also sends a failure notification.
 	Notify bool `protobuf:"varint,8,opt,name=notify,proto3" json:"notify,omitempty"`
-	// Progress of scans, one for each partition and stream.
-	Progress      []*ScanProgress `protobuf:"bytes,9,rep,name=progress,proto3" json:"progress,omitempty"`
+	// Progress of scans. It is stored apart from the change, by the owner of each partition in an entry of its own that
+	// has only id, progress and passed.
+	Progress []*ScanProgress `protobuf:"bytes,9,rep,name=progress,proto3" json:"progress,omitempty"`
+	// Nothing is left in the partition that needs the change.
+	Passed bool `protobuf:"varint,10,opt,name=passed,proto3" json:"passed,omitempty"`
+	// Why, as the operator said. May be empty.
+	Reason        string `protobuf:"bytes,11,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -212,7 +217,22 @@ func (x *Change) GetProgress() []*ScanProgress {
 	return nil
 }
 
-// ScanProgress is how far a scan for a change has come.
+func (x *Change) GetPassed() bool {
+	if x != nil {
+		return x.Passed
+	}
+	return false
+}
+
+func (x *Change) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// ScanProgress is how far a scan for a change has come. What lies from first to sequence and matches the change was
+// copied: there it is skipped. A scan that was overtaken by the reader of the stream goes on with a further one.
 type ScanProgress struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Partition.
@@ -221,8 +241,10 @@ type ScanProgress struct {
 	Stream string `protobuf:"bytes,2,opt,name=stream,proto3" json:"stream,omitempty"`
 	// Last stream sequence whose matching records were copied.
 	Sequence uint64 `protobuf:"varint,3,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	// The scan reached the end the stream had when the change was made.
-	Done          bool `protobuf:"varint,4,opt,name=done,proto3" json:"done,omitempty"`
+	// The scan reached the end the stream had when it began.
+	Done bool `protobuf:"varint,4,opt,name=done,proto3" json:"done,omitempty"`
+	// First stream sequence the scan looked at.
+	First         uint64 `protobuf:"varint,5,opt,name=first,proto3" json:"first,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -285,11 +307,18 @@ func (x *ScanProgress) GetDone() bool {
 	return false
 }
 
+func (x *ScanProgress) GetFirst() uint64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
 var File_postrider_event_v1_change_proto protoreflect.FileDescriptor
 
 const file_postrider_event_v1_change_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpostrider/event/v1/change.proto\x12\x12postrider.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x83\x03\n" +
+	"\x1fpostrider/event/v1/change.proto\x12\x12postrider.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb3\x03\n" +
 	"\x06Change\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x128\n" +
 	"\x06action\x18\x02 \x01(\x0e2 .postrider.event.v1.ChangeActionR\x06action\x12\x1f\n" +
@@ -301,12 +330,16 @@ const file_postrider_event_v1_change_proto_rawDesc = "" +
 	"created_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x14\n" +
 	"\x05actor\x18\a \x01(\tR\x05actor\x12\x16\n" +
 	"\x06notify\x18\b \x01(\bR\x06notify\x12<\n" +
-	"\bprogress\x18\t \x03(\v2 .postrider.event.v1.ScanProgressR\bprogress\"t\n" +
+	"\bprogress\x18\t \x03(\v2 .postrider.event.v1.ScanProgressR\bprogress\x12\x16\n" +
+	"\x06passed\x18\n" +
+	" \x01(\bR\x06passed\x12\x16\n" +
+	"\x06reason\x18\v \x01(\tR\x06reason\"\x8a\x01\n" +
 	"\fScanProgress\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x16\n" +
 	"\x06stream\x18\x02 \x01(\tR\x06stream\x12\x1a\n" +
 	"\bsequence\x18\x03 \x01(\x04R\bsequence\x12\x12\n" +
-	"\x04done\x18\x04 \x01(\bR\x04done*\xcc\x01\n" +
+	"\x04done\x18\x04 \x01(\bR\x04done\x12\x14\n" +
+	"\x05first\x18\x05 \x01(\x04R\x05first*\xcc\x01\n" +
 	"\fChangeAction\x12\x1d\n" +
 	"\x19CHANGE_ACTION_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14CHANGE_ACTION_CANCEL\x10\x01\x12\x16\n" +

@@ -823,14 +823,18 @@ type QueuedMail struct {
 	Loop *LoopTrace `protobuf:"bytes,20,opt,name=loop,proto3" json:"loop,omitempty"`
 	// Id of the message this one reports on. Empty for ordinary mail; set by the dsn service.
 	ReportsOn string `protobuf:"bytes,21,opt,name=reports_on,json=reportsOn,proto3" json:"reports_on,omitempty"`
-	// Why the record was copied here: retry, wait (the rest of a longer wait), spill, carry, park, hold, scan. Empty
-	// in MAIL.
+	// Why the record was copied here: retry, wait (the rest of a longer wait), spill, carry, park (an operator's hold or
+	// suspension), hold (the sender set it aside), scan (an operator's change took it out of a wait or of PARK). Empty in
+	// MAIL.
 	MovedFor string `protobuf:"bytes,22,opt,name=moved_for,json=movedFor,proto3" json:"moved_for,omitempty"`
 	// Name of the caller that submitted it (token name, or "loopback").
 	Caller string `protobuf:"bytes,23,opt,name=caller,proto3" json:"caller,omitempty"`
 	// Pause this record waits from the moment it was stored in a RETRY stream: the stream's minutes and what is left
 	// over. Absent in MAIL, and where the stream's minutes are the whole wait.
-	Pause         *durationpb.Duration `protobuf:"bytes,24,opt,name=pause,proto3" json:"pause,omitempty"`
+	Pause *durationpb.Duration `protobuf:"bytes,24,opt,name=pause,proto3" json:"pause,omitempty"`
+	// Places the record was copied from before source whose copies need not exist any more: what PARK held is deleted
+	// once it was copied on. A fold takes them for moved as it does source.
+	Settles       []*Source `protobuf:"bytes,25,rep,name=settles,proto3" json:"settles,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1033,6 +1037,13 @@ func (x *QueuedMail) GetPause() *durationpb.Duration {
 	return nil
 }
 
+func (x *QueuedMail) GetSettles() []*Source {
+	if x != nil {
+		return x.Settles
+	}
+	return nil
+}
+
 var File_postrider_event_v1_mail_proto protoreflect.FileDescriptor
 
 const file_postrider_event_v1_mail_proto_rawDesc = "" +
@@ -1081,7 +1092,7 @@ const file_postrider_event_v1_mail_proto_rawDesc = "" +
 	"\x05index\x18\x03 \x01(\rR\x05index\"*\n" +
 	"\tLoopTrace\x12\x1d\n" +
 	"\n" +
-	"hop_number\x18\x01 \x01(\rR\thopNumber\"\xca\a\n" +
+	"hop_number\x18\x01 \x01(\rR\thopNumber\"\x80\b\n" +
 	"\n" +
 	"QueuedMail\x12\x1d\n" +
 	"\n" +
@@ -1112,7 +1123,8 @@ const file_postrider_event_v1_mail_proto_rawDesc = "" +
 	"reports_on\x18\x15 \x01(\tR\treportsOn\x12\x1b\n" +
 	"\tmoved_for\x18\x16 \x01(\tR\bmovedFor\x12\x16\n" +
 	"\x06caller\x18\x17 \x01(\tR\x06caller\x12/\n" +
-	"\x05pause\x18\x18 \x01(\v2\x19.google.protobuf.DurationR\x05pause*a\n" +
+	"\x05pause\x18\x18 \x01(\v2\x19.google.protobuf.DurationR\x05pause\x124\n" +
+	"\asettles\x18\x19 \x03(\v2\x1a.postrider.event.v1.SourceR\asettles*a\n" +
 	"\bPriority\x12\x18\n" +
 	"\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fPRIORITY_URGENT\x10\x01\x12\x13\n" +
@@ -1188,11 +1200,12 @@ var file_postrider_event_v1_mail_proto_depIdxs = []int32{
 	8,  // 11: postrider.event.v1.QueuedMail.source:type_name -> postrider.event.v1.Source
 	9,  // 12: postrider.event.v1.QueuedMail.loop:type_name -> postrider.event.v1.LoopTrace
 	14, // 13: postrider.event.v1.QueuedMail.pause:type_name -> google.protobuf.Duration
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	8,  // 14: postrider.event.v1.QueuedMail.settles:type_name -> postrider.event.v1.Source
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_postrider_event_v1_mail_proto_init() }
