@@ -4,11 +4,13 @@ package sender
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
 	"github.com/postrider/postrider/kit/bus"
 	"github.com/postrider/postrider/kit/crashpoint"
+	"github.com/postrider/postrider/services/sender/internal/operators"
 )
 
 const (
@@ -45,7 +47,7 @@ func (q *queue) keepHouse(ctx context.Context) {
 		crashpoint.At("sender.purge.after")
 		if err == nil && time.Since(trimmed) >= trimEvery {
 			trimmed = time.Now()
-			err = q.trim(ctx)
+			err = errors.Join(q.trim(ctx), operators.Tidy(ctx, q.mirror, q.changes, q.layout().Partitions))
 		}
 		if err != nil && ctx.Err() == nil {
 			q.env.Log.LogAttrs(ctx, slog.LevelWarn, "removing settled mail failed, it is tried again", slog.Any("error", err))

@@ -18,6 +18,7 @@ import (
 
 	"github.com/postrider/postrider/kit/bodystore"
 	"github.com/postrider/postrider/kit/bus"
+	"github.com/postrider/postrider/kit/changes"
 	"github.com/postrider/postrider/services/sender/internal/due"
 	"github.com/postrider/postrider/services/sender/internal/ownership"
 	"github.com/postrider/postrider/services/sender/internal/tenure"
@@ -34,6 +35,8 @@ const (
 	// clockAge is how old the server's time may be that waits are reckoned by.
 	clockAge = time.Second
 	closing  = 2 * time.Second
+	// sweepEvery is how often PARK is gone through for what expires (queue.md, section 6).
+	sweepEvery = 15 * time.Minute
 )
 
 // queue is the service's part in the queue.
@@ -43,6 +46,8 @@ type queue struct {
 	bodies  bodystore.Store
 	leases  *bus.Leases
 	members *bus.Members
+	changes *bus.Changes
+	mirror  *changes.Mirror
 	clock   *due.Clock
 	keeper  *ownership.Keeper[*tenure.Tenure]
 }
@@ -63,6 +68,10 @@ func (q *queue) open(ctx context.Context) (err error) {
 	if q.leases, err = bus.OpenLeases(ctx, q.js, ttl); err != nil {
 		return err
 	}
+	if q.changes, err = bus.OpenChanges(ctx, q.js); err != nil {
+		return err
+	}
+	q.mirror = changes.NewMirror(q.changes)
 	owner := q.owner()
 	if q.members, err = bus.OpenMembers(ctx, q.js, owner, ttl); err != nil {
 		return err
@@ -84,7 +93,14 @@ func (q *queue) run(ctx context.Context, ready func()) {
 	q.events.watch(q.keeper)
 	var running sync.WaitGroup
 	running.Go(func() { q.keepHouse(ctx) })
+	mirrored, stopMirror := context.WithCancel(context.WithoutCancel(ctx)) // as long as attempts may go on
+	running.Go(func() {
+		q.mirror.Run(mirrored, func(err error) {
+			q.env.Log.Warn("operators' changes are not read, it is tried again", slog.Any("error", err))
+		})
+	})
 	q.keeper.Run(ctx, ready)
+	stopMirror()
 	running.Wait()
 	closeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closing)
 	defer cancel()
@@ -97,6 +113,7 @@ func (q *queue) start(ctx context.Context, partition int, owner string, lease *b
 	return tenure.Start(ctx, tenure.Options{
 		JS: q.js, Partition: partition, Owner: owner, Lease: lease, Lanes: q.lanes, Clock: q.clock,
 		Bodies: bodies{q.bodies}, Events: q.events, Retry: q.config.Retry, Log: q.env.Log.With(slog.Int("partition", partition)),
+		Operators: tenure.Operators{Mirror: q.mirror, Store: q.changes, SweepEvery: sweepEvery},
 		Limits: tenure.Limits{
 			Window: window, LedgerBytes: ledgerBytes, CheckpointEvery: checkpointEvery,
 			WindowBytes: func() int64 { return windowBytes / int64(max(1, len(q.keeper.Owned()))) },

@@ -123,8 +123,10 @@ func (s situation) queueCause(reason smtpreply.Reason) cause {
 	case smtpreply.ReasonCancelled:
 		return s.because("The message was taken back before it was delivered.",
 			"If you did not ask for that, ask your mail administrator.")
-	case smtpreply.ReasonUndecodable, smtpreply.ReasonBodyMissing, smtpreply.ReasonInternal, smtpreply.ReasonShutdown,
-		smtpreply.ReasonHeld:
+	case smtpreply.ReasonHeld, smtpreply.ReasonSuspended:
+		return s.because("The operators of this mail system have set the message aside.",
+			"Ask your mail administrator what it waits for.")
+	case smtpreply.ReasonUndecodable, smtpreply.ReasonBodyMissing, smtpreply.ReasonInternal, smtpreply.ReasonShutdown:
 		return s.because("A fault in this mail system stopped the message.",
 			"Send this notice to your mail administrator, and send the message again.")
 	}

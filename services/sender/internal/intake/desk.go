@@ -18,6 +18,7 @@ type Desk struct {
 	ledger  *ledger.Ledger
 	tracker *progress.Tracker
 	marking *progress.Marking
+	rules   Rules
 }
 
 // Options say where a desk begins.
@@ -32,6 +33,8 @@ type Options struct {
 	Last map[string]uint64
 	// Ledger is what was settled above Former's floors.
 	Ledger *ledger.Ledger
+	// Rules are the operators' changes; nil when there are none.
+	Rules Rules
 }
 
 // New returns a desk.
@@ -40,6 +43,7 @@ func New(o Options) *Desk {
 		minutes: o.Minutes,
 		window:  o.Window,
 		ledger:  o.Ledger,
+		rules:   o.Rules,
 		tracker: progress.New(Reading(o.Minutes), Folded(o.Minutes), o.Window, o.Former),
 		marking: progress.NewMarking(o.Former, o.Last),
 	}

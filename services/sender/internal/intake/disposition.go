@@ -10,6 +10,7 @@ import (
 	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
 	"github.com/postrider/postrider/services/sender/internal/due"
 	"github.com/postrider/postrider/services/sender/internal/ledger"
+	"github.com/postrider/postrider/services/sender/internal/park"
 )
 
 // Kind is what becomes of a record.
@@ -29,6 +30,8 @@ const (
 	MoveOn
 	// Hold: it cannot be read, as Fault says, and is set aside.
 	Hold
+	// Aside: operators' changes keep it from being attempted, as Decision says.
+	Aside
 )
 
 // Disposition is what becomes of one record.
@@ -44,6 +47,16 @@ type Disposition struct {
 	Chained due.Wait
 	Outcome *eventv1.Outcome
 	Fault   error
+	// Decision of operators' changes.
+	Decision park.Decision
+}
+
+// Rules are the operators' changes.
+type Rules interface {
+	// Copied reports whether a scan copied the record at p on. Then it is settled.
+	Copied(m *eventv1.QueuedMail, p ledger.Place) bool
+	// Decide says whether the record may be attempted. now is the server's clock.
+	Decide(m *eventv1.QueuedMail, now time.Time) park.Decision
 }
 
 func (d *Desk) judge(del bus.Delivery, index int, at Moment) Disposition {
@@ -52,15 +65,19 @@ func (d *Desk) judge(del bus.Delivery, index int, at Moment) Disposition {
 	if state == ledger.Settled {
 		return Disposition{Kind: Skip, Place: p}
 	}
-	mark := d.marking.Mark(p.Stream, p.Sequence)
 	frame, err := del.Segment.Frame(index)
 	if err != nil {
+		d.marking.Mark(p.Stream, p.Sequence)
 		return Disposition{Kind: Hold, Place: p, Fault: err}
 	}
 	mail, err := frame.Mail()
 	if err == nil {
 		err = check(mail)
 	}
+	if err == nil && d.rules != nil && d.rules.Copied(mail, p) {
+		return Disposition{Kind: Skip, Place: p} // nobody read it here, so no mark is owed to it
+	}
+	mark := d.marking.Mark(p.Stream, p.Sequence)
 	if err != nil {
 		_, raw := bus.EncodeSegment([]bus.Frame{frame})
 		return Disposition{Kind: Hold, Place: p, Content: raw, Fault: err}
@@ -77,6 +94,13 @@ func (d *Desk) judge(del bus.Delivery, index int, at Moment) Disposition {
 		j.Kind, j.Chained = Chain, chained
 	} else if rest > 0 {
 		j.Kind, j.Until = Wait, at.Local.Add(rest)
+	}
+	if d.rules == nil {
+		return j
+	}
+	// What waits on is set aside when its wait is over.
+	if decided := d.rules.Decide(mail, at.Server); decided.Kind == park.Cancel || decided.Kind != park.Go && j.Kind != Chain {
+		j.Kind, j.Decision = Aside, decided
 	}
 	return j
 }

@@ -3,6 +3,9 @@
 package ledger
 
 import (
+	"maps"
+	"slices"
+
 	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
 )
 
@@ -107,6 +110,34 @@ func (l *Ledger) Passed(stream string, sequence uint64) {
 	if s := l.streams[stream]; s != nil {
 		s.dropThrough(sequence, func(e *entry) { l.size -= e.size() })
 	}
+}
+
+// Forget drops what is noted of one segment: it was copied on as a whole, and that is noted elsewhere.
+func (l *Ledger) Forget(stream string, sequence uint64) {
+	if e := l.streams[stream].get(sequence); e != nil {
+		l.size -= e.size()
+		l.streams[stream].drop(sequence)
+	}
+}
+
+// Reopen forgets that the record at p is settled. A segment without any settled record is forgotten.
+func (l *Ledger) Reopen(p Place) {
+	e := l.streams[p.Stream].get(p.Sequence)
+	if !e.settled(p.Index) {
+		return
+	}
+	e.bits[p.Index/64] &^= 1 << (p.Index % 64)
+	if e.empty() {
+		l.Forget(p.Stream, p.Sequence)
+	}
+}
+
+// Noted returns the sequences of a stream of whose segments anything is noted, in rising order.
+func (l *Ledger) Noted(stream string) []uint64 {
+	if l.streams[stream] == nil {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(l.streams[stream].entries))
 }
 
 // Empty reports whether everything noted has been read.

@@ -33,6 +33,10 @@ func (e *entry) settle(index int) int64 {
 	return int64(len(e.bits)-before) * 8
 }
 
+func (e *entry) empty() bool {
+	return len(e.deferrals) == 0 && !slices.ContainsFunc(e.bits, func(word uint64) bool { return word != 0 })
+}
+
 func (e *entry) deferral(index int) *eventv1.Outcome {
 	if e == nil {
 		return nil
@@ -69,6 +73,11 @@ func (s *segments) get(sequence uint64) *entry {
 
 func (s *segments) put(sequence uint64, e *entry) {
 	s.entries[sequence] = e
+	s.order = nil
+}
+
+func (s *segments) drop(sequence uint64) {
+	delete(s.entries, sequence)
 	s.order = nil
 }
 

@@ -46,6 +46,12 @@ func (m *Marking) Mark(name string, sequence uint64) bool {
 	return true
 }
 
+// Doubtful reports whether any unsettled record of a segment may be among those still to be marked. Nothing is used up.
+func (m *Marking) Doubtful(name string, sequence uint64) bool {
+	d := m.streams[name]
+	return d != nil && d.left > 0 && sequence <= d.last
+}
+
 // Owed returns the window of the former owner as long as one of the records it may have delivered is not settled, and
 // 0 from then on. An owner that is stopped earlier is not clean, and hands the debt on with its checkpoint.
 func (m *Marking) Owed(floor func(stream string) uint64) int {

@@ -27,6 +27,7 @@ type Tracker struct {
 	inherited  []uint64
 	pastUnread bool
 	oldest     *list.List // of *Segment with current fold positions, in the order they were read
+	pins       []*Pin     // in the order they were made
 	held       int
 	bytes      int64
 }
@@ -161,6 +162,22 @@ func (t *Tracker) payOff() {
 	t.inherited = nil
 }
 
+// Pin keeps the fold of a later owner from beginning above what is stored from now on, until Unpin: as a segment that was
+// read does, but for what is copied on without being read.
+type Pin struct{ fold []uint64 }
+
+// Pin makes a pin.
+func (t *Tracker) Pin() *Pin {
+	p := &Pin{fold: slices.Clone(t.reached)}
+	t.pins = append(t.pins, p)
+	return p
+}
+
+// Unpin takes a pin back.
+func (t *Tracker) Unpin(p *Pin) {
+	t.pins = slices.DeleteFunc(t.pins, func(other *Pin) bool { return other == p })
+}
+
 // Passed notes that the partition has nothing unread in a stream below sequence.
 func (t *Tracker) Passed(name string, sequence uint64) {
 	s := t.reading[name]
@@ -243,6 +260,9 @@ func (t *Tracker) foldPositions() []uint64 {
 	first := make([]uint64, len(last))
 	for i, sequence := range last {
 		first[i] = sequence + 1
+		if len(t.pins) > 0 {
+			first[i] = min(first[i], t.pins[0].fold[i]+1)
+		}
 	}
 	return first
 }

@@ -99,6 +99,9 @@ func (c *Config) DelayNoticeDue(r *eventv1.Recipient, acceptedAt, now time.Time,
 	return len(r.GetNotify()) == 0 || slices.Contains(r.GetNotify(), eventv1.Notify_NOTIFY_DELAY)
 }
 
+// NoticeAfter is the age of a message from which its sender is told of a delay.
+func (c *Config) NoticeAfter() time.Duration { return c.DelayNoticeAfter.Std() }
+
 // GreetingRefusedFinal reports that a recipient whose hosts all greet with 5yz is given up (S-15): times is how many
 // attempts in a row came to nothing else.
 func (c *Config) GreetingRefusedFinal(times uint32, acceptedAt, now time.Time) bool {

@@ -18,7 +18,9 @@ const (
 	ForRetry = "retry" // its outcome leaves recipients
 	ForWait  = "wait"  // it waits longer than one stream lets it
 	ForSpill = "spill" // its lane is too full
-	ForHold  = "hold"  // it is set aside
+	ForHold  = "hold"  // the sender set it aside
+	ForPark  = "park"  // an operator's hold or suspension set it aside
+	ForScan  = "scan"  // an operator's change, or the sweep of PARK, took it out of its wait
 )
 
 // kept is how many of the first and of the last attempts a record remembers.
@@ -50,10 +52,34 @@ func Copy(mail *eventv1.QueuedMail, at ledger.Place, why string, w due.Wait) *ev
 	next.Source = at.Source()
 	next.MovedFor = why
 	next.Pause = nil
+	next.Settles = nil
 	if w.Pause != time.Duration(w.Minutes)*time.Minute {
 		next.Pause = durationpb.New(w.Pause)
 	}
 	return next
+}
+
+// FromPark returns the record as it is copied out of PARK into RETRY_0. Its segment is deleted then, so the copy also
+// speaks for the place that segment spoke for.
+func FromPark(mail *eventv1.QueuedMail, at ledger.Place, why string) *eventv1.QueuedMail {
+	next := Copy(mail, at, why, due.Wait{})
+	if mail.GetSource() != nil {
+		next.Settles = []*eventv1.Source{mail.GetSource()}
+	}
+	return next
+}
+
+// Only returns the record with those of its recipients that an outcome left in a state.
+func Only(mail *eventv1.QueuedMail, o *eventv1.Outcome, state eventv1.RecipientState) *eventv1.QueuedMail {
+	left := proto.CloneOf(mail)
+	left.Envelope.Recipients = nil
+	for _, r := range o.GetResults() {
+		if r.GetState() == state {
+			left.Envelope.Recipients = append(left.Envelope.Recipients, r.GetRecipient())
+			left.PossibleDuplicate = left.GetPossibleDuplicate() || r.GetPossibleDuplicate()
+		}
+	}
+	return left
 }
 
 // remember adds an attempt to a history that keeps the first and the last few.

@@ -84,6 +84,17 @@ func Expire(o *eventv1.Outcome) {
 	o.Pause = nil
 }
 
+// HoldRest sets aside with the others what an outcome has deferred: they are one record with one content, and it is that
+// which is at fault.
+func HoldRest(o *eventv1.Outcome) {
+	for _, r := range o.GetResults() {
+		if r.GetState() == eventv1.RecipientState_RECIPIENT_STATE_DEFERRED {
+			r.State, r.Pause, r.DelayNoticeDue = eventv1.RecipientState_RECIPIENT_STATE_HELD, nil, false
+		}
+	}
+	o.Pause = nil
+}
+
 // HeldReason is why a record is set aside.
 type HeldReason struct {
 	Reason smtpreply.Reason

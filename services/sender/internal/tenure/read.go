@@ -148,9 +148,9 @@ func (t *Tenure) sleep(ctx context.Context, d time.Duration, signal <-chan struc
 
 // take waits for room, takes a segment in, and does with its records what is to be done.
 func (t *Tenure) take(ctx context.Context, d bus.Delivery, dueAt time.Time) error {
-	records, size := d.Segment.Len()+1, int64(len(d.Data))
+	most, size := d.Segment.Len()+1, int64(len(d.Data))
 	err := t.waitForRoom(ctx, func() bool {
-		return t.desk.Room(d.Stream, records, size, t.opts.Limits.WindowBytes(), t.opts.Limits.LedgerBytes)
+		return t.desk.Room(d.Stream, most, size, t.opts.Limits.WindowBytes(), t.opts.Limits.LedgerBytes)
 	})
 	if err != nil {
 		return err
@@ -160,23 +160,36 @@ func (t *Tenure) take(ctx context.Context, d bus.Delivery, dueAt time.Time) erro
 		return err
 	}
 	t.mu.Lock()
+	for t.claimed[d.Stream] == d.Sequence && !t.stopping { // a scan works on it
+		t.mu.Unlock()
+		if err := t.await(ctx, func() bool { return t.claimed[d.Stream] != d.Sequence || t.stopping }); err != nil {
+			return err
+		}
+		t.mu.Lock()
+	}
 	if t.stopping {
 		t.mu.Unlock()
 		return errStopped
 	}
 	segment, todo := t.desk.Read(d, intake.Moment{Server: server, Local: time.Now(), Due: dueAt})
-	for _, disposition := range todo {
-		if disposition.Kind != intake.Attempt && disposition.Kind != intake.Wait {
-			t.moving++
-		}
-	}
-	t.mu.Unlock()
-	for _, disposition := range todo {
+	records := make([]*Record, len(todo))
+	for i, disposition := range todo {
 		r := &Record{
 			tenure: t, segment: segment,
 			Place: disposition.Place, Mail: disposition.Mail, content: disposition.Content,
 		}
-		t.dispose(r, disposition)
+		switch disposition.Kind {
+		case intake.Attempt, intake.Wait:
+		case intake.Aside:
+			t.setOff(r)
+		default:
+			t.moving++
+		}
+		records[i] = r
+	}
+	t.mu.Unlock()
+	for i, r := range records {
+		t.dispose(r, todo[i])
 	}
 	return nil
 }

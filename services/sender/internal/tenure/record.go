@@ -13,6 +13,7 @@ import (
 	"github.com/postrider/postrider/services/sender/internal/intake"
 	"github.com/postrider/postrider/services/sender/internal/lanes"
 	"github.com/postrider/postrider/services/sender/internal/ledger"
+	"github.com/postrider/postrider/services/sender/internal/park"
 	"github.com/postrider/postrider/services/sender/internal/progress"
 	"github.com/postrider/postrider/services/sender/internal/settle"
 )
@@ -26,6 +27,7 @@ type Record struct {
 	tenure  *Tenure
 	segment *progress.Segment
 	content []byte
+	parking *int // turn of parkings it is counted in
 }
 
 // dispose does with a record what is to be done.
@@ -41,9 +43,9 @@ func (t *Tenure) dispose(r *Record, d intake.Disposition) {
 		w := t.waitAfter(d.Outcome)
 		t.move(r, settle.Retry(r.Mail, r.Place, d.Outcome, w), w.Minutes)
 	case intake.Hold:
-		t.work.Go(func() {
-			t.hold(r, settle.HeldReason{Reason: smtpreply.ReasonUndecodable, Detail: "the stored record cannot be read"}, d.Fault)
-		})
+		t.hold(r, settle.HeldReason{Reason: smtpreply.ReasonUndecodable, Detail: "the stored record cannot be read"}, d.Fault)
+	case intake.Aside:
+		t.act(r, d.Decision)
 	}
 }
 
@@ -115,21 +117,28 @@ func (t *Tenure) bringBack() {
 }
 
 // Begin reports whether the record may be attempted now, and counts the attempt if so; then End must be called. The
-// record is taken back otherwise: its tenure ends, or its lease is not confirmed.
+// record is taken back otherwise: its tenure ends, its lease is not confirmed, or operators have changed something.
 func (r *Record) Begin() bool {
 	t := r.tenure
 	confirmed := t.right().Confirmed()
+	decision := t.rules.Decide(r.Mail, t.opts.Clock.Estimate())
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	switch {
 	case t.stopping:
-		return false
 	case !confirmed:
 		t.setAside(r)
+	case decision.Kind != park.Go: // changed since it was read
+		t.setOff(r)
+		t.mu.Unlock()
+		t.act(r, decision)
 		return false
+	default:
+		t.running++
+		t.mu.Unlock()
+		return true
 	}
-	t.running++
-	return true
+	t.mu.Unlock()
+	return false
 }
 
 // Context ends when the attempt is to be given up.

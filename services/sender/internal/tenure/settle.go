@@ -26,20 +26,6 @@ func (t *Tenure) settle(r *Record, o *eventv1.Outcome) {
 	if t.opts.Events != nil {
 		t.opts.Events.Settling(r.Mail, o, now.Add(w.Pause))
 	}
-	if reason, held := heldFor(o); held {
-		t.tellHeld(r, errors.New(reason))
-		if !t.park(r) {
-			return
-		}
-	}
-	n, full := settle.Returned(o)
-	returned := t.beginning(r, n)
-	o.ReturnsFullContent = full && int64(len(returned)) == n
-	outcome, err := bus.FrameOutcome(o, returned)
-	if err != nil {
-		t.fail(err)
-		return
-	}
 	then := func() { t.settled(r) }
 	if remains {
 		retry, err := t.frame(r, settle.Retry(r.Mail, r.Place, o, w))
@@ -53,6 +39,25 @@ func (t *Tenure) settle(r *Record, o *eventv1.Outcome) {
 				t.settled(r)
 			})
 		}
+	}
+	if reason, held := heldFor(o); held {
+		t.tellHeld(r, errors.New(reason))
+		left := settle.Only(r.Mail, o, eventv1.RecipientState_RECIPIENT_STATE_HELD)
+		t.park(r, left, settle.ForHold, func() { t.storeOutcome(r, o, then) })
+		return
+	}
+	t.storeOutcome(r, o, then)
+}
+
+// storeOutcome appends an outcome with what a notification returns of the message, and then goes on with then.
+func (t *Tenure) storeOutcome(r *Record, o *eventv1.Outcome, then func()) {
+	n, full := settle.Returned(o)
+	returned := t.beginning(r, n)
+	o.ReturnsFullContent = full && int64(len(returned)) == n
+	outcome, err := bus.FrameOutcome(o, returned)
+	if err != nil {
+		t.fail(err)
+		return
 	}
 	crashpoint.At("sender.outcome.before")
 	t.append(t.outcomes[settle.Kind(o)], outcome, "", func() {
@@ -70,6 +75,12 @@ func (t *Tenure) complete(r *Record, o *eventv1.Outcome, now time.Time) (w due.W
 	}
 	if !t.right().Confirmed() {
 		settle.Mark(o)
+	}
+	if _, held := heldFor(o); held {
+		settle.HoldRest(o)
+	}
+	if by := t.rules.Standing(r.Mail).Cancelled; by != nil && ledger.Remains(o) {
+		settle.Cancel(o, by)
 	}
 	if remains = ledger.Remains(o); remains {
 		var fits bool
@@ -116,7 +127,13 @@ func (t *Tenure) frame(r *Record, copied *eventv1.QueuedMail) (bus.Frame, error)
 
 // append appends a frame and then goes on with then. It does not wait. why is told when it is a move.
 func (t *Tenure) append(a *bus.Appender, f bus.Frame, why string, then func()) {
-	err := a.Enqueue([]bus.Frame{f}, func(_ bus.Position, err error) {
+	t.appendBy(a.Enqueue, f, why, then)
+}
+
+func (t *Tenure) appendBy(
+	enqueue func([]bus.Frame, func(bus.Position, error)) error, f bus.Frame, why string, then func(),
+) {
+	err := enqueue([]bus.Frame{f}, func(_ bus.Position, err error) {
 		if err != nil {
 			t.fail(fmt.Errorf("settle: %w", err))
 			return
@@ -129,7 +146,7 @@ func (t *Tenure) append(a *bus.Appender, f bus.Frame, why string, then func()) {
 	switch {
 	case err == nil:
 	case errors.Is(err, bus.ErrNoRoom):
-		time.AfterFunc(readPause, func() { t.append(a, f, why, then) })
+		time.AfterFunc(readPause, func() { t.appendBy(enqueue, f, why, then) })
 	default:
 		t.fail(fmt.Errorf("settle: %w", err))
 	}
@@ -141,5 +158,9 @@ func (t *Tenure) settled(r *Record) {
 	defer t.mu.Unlock()
 	t.desk.Settled(r.segment)
 	t.moving--
+	if r.parking != nil {
+		t.parkings.end(*r.parking)
+		r.parking = nil
+	}
 	t.change()
 }

@@ -95,4 +95,7 @@ func (t *Tenure) closeAppenders(ctx context.Context) {
 	for _, a := range t.retries {
 		_ = a.Close(ctx)
 	}
+	if t.parks != nil {
+		_ = t.parks.Close(ctx)
+	}
 }

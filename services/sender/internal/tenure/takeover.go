@@ -14,6 +14,7 @@ import (
 
 	"github.com/postrider/postrider/kit/bus"
 	"github.com/postrider/postrider/kit/crashpoint"
+	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
 	"github.com/postrider/postrider/services/sender/internal/intake"
 	"github.com/postrider/postrider/services/sender/internal/ledger"
 	"github.com/postrider/postrider/services/sender/internal/progress"
@@ -21,6 +22,9 @@ import (
 
 // linger is how long a segment of results waits to be filled. Nobody waits for them.
 const linger = 2 * time.Millisecond
+
+// parkLinger is the same for PARK, where a segment holds one destination and many small ones would be made.
+const parkLinger = 20 * time.Millisecond
 
 // maxWaiting bounds what waits to be appended, in bytes. It is more than the window can bring, so that settling is never
 // refused for want of room here.
@@ -47,6 +51,10 @@ func (t *Tenure) takeOver(ctx context.Context) (*bus.Taken, error) {
 		return nil, err
 	}
 	crashpoint.At("sender.takeover.fenced")
+	// Only now: what the former owner has stored of scans before it was fenced off is to be known here.
+	if err := o.Operators.Mirror.CatchUp(ctx); err != nil {
+		return nil, err
+	}
 	past, err := t.fold(ctx, taken)
 	if err != nil {
 		return nil, fmt.Errorf("fold partition %d: %w", o.Partition, err)
@@ -57,6 +65,7 @@ func (t *Tenure) takeOver(ctx context.Context) (*bus.Taken, error) {
 	}
 	t.desk = intake.New(intake.Options{
 		Minutes: minutes, Window: o.Limits.Window, Former: taken.Checkpoint, Last: last, Ledger: past,
+		Rules: t.rules,
 	})
 	return taken, t.reach(ctx, taken)
 }
@@ -90,10 +99,12 @@ func (t *Tenure) fold(ctx context.Context, taken *bus.Taken) (*ledger.Ledger, er
 		wg.Go(func() {
 			errs[i] = t.foldStream(ctx, stream, begin[stream], func(f bus.Frame) error {
 				m, err := f.Mail()
-				if p, ok := ledger.PlaceOf(m.GetSource()); err == nil && ok {
-					mu.Lock()
-					past.Moved(p)
-					mu.Unlock()
+				for _, source := range append([]*eventv1.Source{m.GetSource()}, m.GetSettles()...) {
+					if p, ok := ledger.PlaceOf(source); err == nil && ok {
+						mu.Lock()
+						past.Moved(p)
+						mu.Unlock()
+					}
 				}
 				return err
 			})
@@ -171,6 +182,9 @@ func (t *Tenure) openAppenders(taken *bus.Taken) {
 		o.Header = t.putCheckpoint
 		t.outcomes[kind] = bus.NewAppender(t.opts.JS, o)
 	}
+	parks := options(bus.ParkFence(t.opts.Partition))
+	parks.Linger = parkLinger
+	t.parks = bus.NewAppender(t.opts.JS, parks)
 	for _, m := range t.minutes {
 		t.appended[m] = make(chan struct{}, 1)
 		t.retries[m] = bus.NewAppender(t.opts.JS, options(bus.RetrySubject(m, t.opts.Partition)))

@@ -20,6 +20,7 @@ import (
 	"github.com/postrider/postrider/services/sender/internal/due"
 	"github.com/postrider/postrider/services/sender/internal/intake"
 	"github.com/postrider/postrider/services/sender/internal/lanes"
+	"github.com/postrider/postrider/services/sender/internal/operators"
 	"github.com/postrider/postrider/services/sender/internal/retryschedule"
 )
 
@@ -58,7 +59,9 @@ type Options struct {
 	// Retry says when a message expires, and when its sender is told of a delay, also while no attempt is made.
 	Retry  retryschedule.Config
 	Events Events
-	Log    *slog.Logger
+	// Operators are the changes operators make.
+	Operators Operators
+	Log       *slog.Logger
 }
 
 // Bodies is the body store, as far as a sender uses it.
@@ -85,6 +88,8 @@ type Tenure struct {
 	minutes  []int
 	outcomes map[bus.OutcomeKind]*bus.Appender
 	retries  map[int]*bus.Appender
+	parks    *bus.Appender
+	rules    rules
 	appended map[int]chan struct{} // something was appended to a RETRY stream
 
 	reading     context.Context // ends when nothing more is to be read
@@ -106,6 +111,8 @@ type Tenure struct {
 	timers   map[*Record]*time.Timer
 	aside    []*Record // waiting for the lease to be confirmed
 	asideDue *time.Timer
+	claimed  map[string]uint64 // segments of RETRY streams that a scan works on
+	parkings parkings
 	offered  *eventv1.Checkpoint // the last one that was put into a segment
 }
 
@@ -114,6 +121,8 @@ type Tenure struct {
 func Start(ctx context.Context, o Options) (*Tenure, error) {
 	t := &Tenure{
 		opts: o, failed: make(chan struct{}), changed: make(chan struct{}),
+		claimed: make(map[string]uint64), parkings: parkings{open: make(map[int]int)},
+		rules:  rules{Book: operators.NewBook(o.Operators.Mirror, o.Partition), schedule: &o.Retry},
 		timers: make(map[*Record]*time.Timer), appended: make(map[int]chan struct{}),
 		outcomes: make(map[bus.OutcomeKind]*bus.Appender), retries: make(map[int]*bus.Appender),
 	}
@@ -150,6 +159,7 @@ func (t *Tenure) begin() {
 	}
 	t.work.Go(func() { t.keepCheckpoint(t.reading) })
 	t.work.Go(func() { t.clearDown(t.reading) })
+	t.work.Go(func() { t.scanner().Run(t.reading) })
 }
 
 // Resume goes on under a new lease after the old one ran out. Nobody else took over in between if the last segment of the

@@ -222,6 +222,8 @@ type sender struct {
 	tenure  *tenure.Tenure
 	ended   chan struct{} // the dispatcher has ended
 	cancel  context.CancelFunc
+	mirror  context.CancelFunc
+	changes chan struct{} // the mirror has ended
 	once    sync.Once
 	logged  *strings.Builder
 	logLock *sync.Mutex
@@ -254,8 +256,9 @@ func (w *world) start(name string, partition int, do attempt, changes ...change)
 			Window: 1000, WindowBytes: func() int64 { return 64 << 20 }, LedgerBytes: 64 << 20,
 			CheckpointEvery: 50 * time.Millisecond,
 		},
-		Retry: retryschedule.Default(),
-		Log:   slog.New(slog.NewTextHandler(&lockedWriter{s.logged, s.logLock}, nil)),
+		Retry:     retryschedule.Default(),
+		Operators: w.operators(js, s),
+		Log:       slog.New(slog.NewTextHandler(&lockedWriter{s.logged, s.logLock}, nil)),
 	}
 	for _, c := range changes {
 		c(&o)
@@ -301,7 +304,9 @@ func (s *sender) kill() {
 
 func (s *sender) end(ctx context.Context) {
 	s.cancel()
+	s.mirror()
 	<-s.ended
+	<-s.changes
 	_ = s.lease.Release(ctx)
 	s.conn.Close()
 }
