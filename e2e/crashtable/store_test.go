@@ -58,8 +58,8 @@ func TestQ09_AnswerLost(t *testing.T) {
 			if n := w.remote.count(delivered); n != 1 {
 				t.Errorf("meanwhile %s has got it %d times", delivered, n)
 			}
-			if n := w.remote.count(split); n != 0 {
-				t.Errorf("the answer was not lost: %s has got it", split)
+			if n := w.remote.count(deferred); n != 0 {
+				t.Errorf("the answer was not lost: %s has got it", deferred)
 			}
 			way.Melt()
 			check(t, w, w.outcome(), row{})

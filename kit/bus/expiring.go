@@ -40,18 +40,38 @@ const ownersStream = "KV_" + BucketOwners
 
 func ownersSubject(key string) string { return "$KV." + BucketOwners + "." + key }
 
-// get returns a key's value and revision as the leader knows them. When there is no such key the value is empty
-// and the revision is what put has to state.
-func (e *expiring) get(ctx context.Context, key string) (value string, revision uint64, err error) {
+// entry is a key as the leader knows it. When there is none the value is empty and the revision is what put has to state.
+type entry struct {
+	value    string
+	revision uint64
+	ttl      time.Duration // 0 when it does not say
+}
+
+func (e *expiring) get(ctx context.Context, key string) (entry, error) {
 	m, err := leaderGet(ctx, e.js, ownersStream, getRequest{LastFor: ownersSubject(key)})
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return "", 0, nil
+		return entry{}, nil
 	}
 	if err != nil {
-		return "", 0, err
+		return entry{}, err
 	}
-	return string(m.Data), m.Sequence, nil // a mark of a deleted or expired key has no data
+	// A mark of a deleted or expired key has no data.
+	return entry{value: string(m.Data), revision: m.Sequence, ttl: ttlOf(m.Header)}, nil
 }
+
+// ttlOf returns the time to live a key was written with, 0 when it does not say.
+func ttlOf(h nats.Header) time.Duration {
+	ttl, err := time.ParseDuration(h.Get(jetstream.MsgTTLHeader))
+	if err != nil {
+		return 0
+	}
+	return ttl
+}
+
+// overdue is how long a key that nobody writes any more is waited for, before whoever waits no longer counts on the server
+// to remove it: nats-server 2.15.2 goes by its wall clock, and keys that came due while it had no room, or was down, may
+// stay for good. Its owner does not believe in it any more either, as it counts from before it wrote.
+func overdue(ttl time.Duration) time.Duration { return ttl + ttl/4 }
 
 // put writes a key if its revision is still the one given, and starts its time to live anew.
 func (e *expiring) put(ctx context.Context, key, value string, revision uint64) (uint64, error) {

@@ -28,6 +28,15 @@ func (e *HeldError) Error() string { return fmt.Sprintf("lease %s is held by %s"
 type Leases struct {
 	keys *expiring
 	ttl  time.Duration
+
+	mu   sync.Mutex
+	seen map[string]sightedLease // leases of others, by key
+}
+
+// sightedLease is a lease that another had when it was asked for.
+type sightedLease struct {
+	revision uint64
+	first    time.Time // when it was seen first, monotonic
 }
 
 // OpenLeases opens the leases. ttl is at least a second; the server keeps it in whole seconds, rounded up.
@@ -36,7 +45,7 @@ func OpenLeases(ctx context.Context, js jetstream.JetStream, ttl time.Duration) 
 	if err != nil {
 		return nil, err
 	}
-	return &Leases{keys: keys, ttl: ttl}, nil
+	return &Leases{keys: keys, ttl: ttl, seen: make(map[string]sightedLease)}, nil
 }
 
 // Acquire takes the lease of a partition. It returns a *HeldError when another owner has it.
@@ -44,6 +53,9 @@ func OpenLeases(ctx context.Context, js jetstream.JetStream, ttl time.Duration) 
 // The owner is the name of a process: ASCII letters, digits, dots, dashes and underscores. A lease held under the same name is taken over at once: so
 // a process that was killed and started again need not wait until its former lease runs out. Two processes that
 // run at the same time must not share a name.
+//
+// A lease that was not renewed for longer than its time to live, seen from call to call, is taken over too, whatever the
+// server's clock says.
 func (l *Leases) Acquire(ctx context.Context, partition int, owner string) (*Lease, error) {
 	return l.AcquireNamed(ctx, strconv.Itoa(partition), owner)
 }
@@ -57,7 +69,7 @@ func (l *Leases) AcquireNamed(ctx context.Context, name, owner string) (*Lease, 
 		keys: l.keys, name: name, key: "lease." + name, ttl: l.ttl,
 		value: owner + " " + ulid.Make().String(), lost: make(chan struct{}),
 	}
-	if err := x.acquire(ctx, owner); err != nil {
+	if err := l.acquire(ctx, x, owner); err != nil {
 		return nil, err
 	}
 	go x.keep()
@@ -121,16 +133,16 @@ func (x *Lease) Renew(ctx context.Context) error {
 		return fmt.Errorf("renew lease %s: %w", x.name, err)
 	}
 	// Either the lease is another's, or an earlier renewal was stored and its answer lost.
-	value, revision, err := x.keys.get(ctx, x.key)
+	held, err := x.keys.get(ctx, x.key)
 	if err != nil {
 		return fmt.Errorf("renew lease %s: %w", x.name, err)
 	}
-	if value != x.value {
+	if held.value != x.value {
 		x.end()
 		return fmt.Errorf("renew lease %s: %w", x.name, ErrLeaseLost)
 	}
 	sent = time.Now()
-	if revision, err = x.keys.put(ctx, x.key, x.value, revision); err != nil {
+	if revision, err = x.keys.put(ctx, x.key, x.value, held.revision); err != nil {
 		return fmt.Errorf("renew lease %s: %w", x.name, err)
 	}
 	x.confirm(sent, revision)
@@ -155,18 +167,20 @@ func (x *Lease) Release(ctx context.Context) error {
 	return nil
 }
 
-func (x *Lease) acquire(ctx context.Context, owner string) error {
+func (l *Leases) acquire(ctx context.Context, x *Lease, owner string) error {
 	for {
-		value, revision, err := x.keys.get(ctx, x.key)
+		held, err := x.keys.get(ctx, x.key)
 		if err != nil {
 			return fmt.Errorf("acquire lease %s: %w", x.name, err)
 		}
-		if holder, _, _ := strings.Cut(value, " "); value != "" && holder != owner {
+		holder, _, _ := strings.Cut(held.value, " ")
+		if held.value != "" && holder != owner && !l.abandoned(x.key, held) {
 			return &HeldError{Name: x.name, Owner: holder}
 		}
 		sent := time.Now()
-		revision, err = x.keys.put(ctx, x.key, x.value, revision)
+		revision, err := x.keys.put(ctx, x.key, x.value, held.revision)
 		if err == nil {
+			l.forget(x.key)
 			x.confirm(sent, revision)
 			return nil
 		}
@@ -177,6 +191,23 @@ func (x *Lease) acquire(ctx context.Context, owner string) error {
 			return fmt.Errorf("acquire lease %s: %w", x.name, ctx.Err())
 		}
 	}
+}
+
+// abandoned reports whether a lease has stood unchanged, since it was seen first, for longer than it lives.
+func (l *Leases) abandoned(key string, held entry) bool {
+	now := time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.seen[key].revision != held.revision {
+		l.seen[key] = sightedLease{revision: held.revision, first: now}
+	}
+	return held.ttl > 0 && now.Sub(l.seen[key].first) > overdue(held.ttl)
+}
+
+func (l *Leases) forget(key string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.seen, key)
 }
 
 // keep renews the lease until it is lost or released.

@@ -135,6 +135,53 @@ func TestLeaseOfADeadOwnerRunsOut(t *testing.T) {
 	t.Logf("after %v", time.Since(started))
 }
 
+// TestLeaseThatTheServerDoesNotRemove: a dead owner's lease stays, as it does when the server's clock was set back, or it
+// had no room when the lease came due. Who has seen it unchanged for long enough takes it.
+func TestLeaseThatTheServerDoesNotRemove(t *testing.T) {
+	t.Parallel()
+	_, js := startBus(t)
+	l := openLeases(t, js, time.Second)
+	long := &expiring{js: js, ttl: "1h"}
+	revision, err := long.put(testContext(t), "lease.0", "dead 1", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var held *HeldError
+	if _, err := l.Acquire(testContext(t), 0, "heir"); !errors.As(err, &held) || held.Owner != "dead" {
+		t.Errorf("just seen: %v", err)
+	}
+	age := func(d time.Duration) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		s := l.seen["lease.0"]
+		s.first = s.first.Add(-d)
+		l.seen["lease.0"] = s
+	}
+	age(time.Hour)
+	if _, err := l.Acquire(testContext(t), 0, "heir"); !errors.As(err, &held) {
+		t.Errorf("after its time to live: %v", err)
+	}
+	age(20 * time.Minute)
+	if revision, err = long.put(testContext(t), "lease.0", "dead 1", revision); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Acquire(testContext(t), 0, "heir"); !errors.As(err, &held) {
+		t.Errorf("it was renewed after all: %v", err)
+	}
+	age(80 * time.Minute)
+	heir, err := l.Acquire(testContext(t), 0, "heir")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !heir.Confirmed() {
+		t.Error("the heir's lease is not confirmed")
+	}
+	_ = heir.Release(testContext(t))
+	if _, err := long.put(testContext(t), "lease.0", "dead 1", revision); err == nil {
+		t.Error("the dead owner has renewed it")
+	}
+}
+
 func TestLeaseIsKept(t *testing.T) {
 	t.Parallel()
 	_, js := startBus(t)

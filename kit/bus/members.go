@@ -31,8 +31,14 @@ type Members struct {
 	ready   chan struct{} // closed when the first list is whole
 
 	mu      sync.Mutex
-	live    map[string]bool
+	live    map[string]sighted
 	changed chan struct{}
+}
+
+// sighted is an owner whose announcement was seen.
+type sighted struct {
+	last time.Time // when the last one came, monotonic
+	ttl  time.Duration
 }
 
 // OpenMembers announces owner and returns once the list of those who are there is read. An empty owner announces
@@ -50,7 +56,7 @@ func OpenMembers(ctx context.Context, js jetstream.JetStream, owner string, ttl 
 	}
 	m := &Members{
 		keys: keys, owner: owner, ttl: ttl, ready: make(chan struct{}),
-		live: make(map[string]bool), changed: make(chan struct{}, 1),
+		live: make(map[string]sighted), changed: make(chan struct{}, 1),
 	}
 	if owner != "" {
 		if err := m.announce(ctx); err != nil {
@@ -59,6 +65,7 @@ func OpenMembers(ctx context.Context, js jetstream.JetStream, owner string, ttl 
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.running.Go(m.watch)
+	m.running.Go(m.bury)
 	if owner != "" {
 		m.running.Go(m.keep)
 	}
@@ -96,9 +103,9 @@ func (m *Members) Close(ctx context.Context) error {
 		return nil
 	}
 	key := memberPrefix + m.owner
-	_, revision, err := m.keys.get(ctx, key)
+	announced, err := m.keys.get(ctx, key)
 	if err == nil {
-		err = m.keys.remove(ctx, key, revision)
+		err = m.keys.remove(ctx, key, announced.revision)
 	}
 	if err != nil {
 		return fmt.Errorf("take %s off the list of senders: %w", m.owner, err)
@@ -115,9 +122,9 @@ func (m *Members) stop() {
 func (m *Members) announce(ctx context.Context) error {
 	for {
 		key := memberPrefix + m.owner
-		_, revision, err := m.keys.get(ctx, key)
+		announced, err := m.keys.get(ctx, key)
 		if err == nil {
-			_, err = m.keys.put(ctx, key, m.owner, revision)
+			_, err = m.keys.put(ctx, key, m.owner, announced.revision)
 		}
 		if err == nil {
 			return nil
@@ -163,10 +170,10 @@ func (m *Members) watchOnce() error {
 		return fmt.Errorf("watch the list of senders: %w", err)
 	}
 	defer func() { _ = r.Close() }()
-	live := make(map[string]bool)
+	live := make(map[string]sighted)
 	err = r.ReadToEnd(m.ctx, func(d Delivery) error {
-		if owner, here := announcement(d); here {
-			live[owner] = true
+		if owner, ttl, here := announcement(d); here {
+			live[owner] = sighted{last: time.Now(), ttl: ttl}
 		} else {
 			delete(live, owner)
 		}
@@ -187,13 +194,13 @@ func (m *Members) watchOnce() error {
 
 // announcement reads whose key was written, and whether it was removed: by its owner, or by the server since it ran
 // out.
-func announcement(d Delivery) (owner string, here bool) {
+func announcement(d Delivery) (owner string, ttl time.Duration, here bool) {
 	owner = strings.TrimPrefix(d.Subject, ownersSubject(memberPrefix))
-	return owner, d.Header.Get(kvOperation) == "" && d.Header.Get(jetstream.MarkerReasonHeader) == ""
+	return owner, ttlOf(d.Header), d.Header.Get(kvOperation) == "" && d.Header.Get(jetstream.MarkerReasonHeader) == ""
 }
 
 // replace takes a whole list.
-func (m *Members) replace(live map[string]bool) {
+func (m *Members) replace(live map[string]sighted) {
 	m.mu.Lock()
 	m.live = live
 	m.mu.Unlock()
@@ -205,11 +212,11 @@ func (m *Members) replace(live map[string]bool) {
 	m.tell()
 }
 
-func (m *Members) set(owner string, live bool) {
+func (m *Members) set(owner string, ttl time.Duration, live bool) {
 	m.mu.Lock()
-	before := m.live[owner]
+	_, before := m.live[owner]
 	if live {
-		m.live[owner] = true
+		m.live[owner] = sighted{last: time.Now(), ttl: ttl}
 	} else {
 		delete(m.live, owner)
 	}
@@ -217,6 +224,45 @@ func (m *Members) set(owner string, live bool) {
 	if before != live {
 		m.tell()
 	}
+}
+
+// bury forgets those who have not announced themselves for too long, though the server still has their keys. While it is
+// away, or this process stood still, their silence means nothing.
+func (m *Members) bury() {
+	every := m.ttl / 3
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for last := time.Now(); ; {
+		select {
+		case <-m.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := time.Now()
+		deaf := now.Sub(last) > 2*every || !m.keys.js.Conn().IsConnected()
+		last = now
+		if m.silent(now, deaf) {
+			m.tell()
+		}
+	}
+}
+
+// silent takes those off the list who are overdue, and reports whether there were any. When nothing could be heard, the
+// time of all begins anew.
+func (m *Members) silent(now time.Time, deaf bool) (gone bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for owner, s := range m.live {
+		switch {
+		case deaf:
+			s.last = now
+			m.live[owner] = s
+		case owner != m.owner && s.ttl > 0 && now.Sub(s.last) > overdue(s.ttl):
+			delete(m.live, owner)
+			gone = true
+		}
+	}
+	return gone
 }
 
 func (m *Members) tell() {

@@ -62,6 +62,32 @@ func TestMemberThatDiedIsForgotten(t *testing.T) {
 	eventuallyLive(t, a, "a")
 }
 
+// TestMemberThatTheServerDoesNotRemove: its key stays, and nobody writes it any more.
+func TestMemberThatTheServerDoesNotRemove(t *testing.T) {
+	t.Parallel()
+	s, js := startBus(t)
+	a := openMembers(t, js, "a", time.Second)
+	watcher := openMembers(t, client(t, s), "", time.Second)
+	if _, err := (&expiring{js: js, ttl: "1h"}).put(testContext(t), memberPrefix+"dead", "dead", 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range []*Members{a, watcher} {
+		eventuallyLive(t, m, "a", "dead")
+		now := time.Now()
+		if m.silent(now.Add(time.Hour), false); !slices.Contains(m.Live(), "dead") {
+			t.Error("taken off the list when its time to live was over, and not a quarter more")
+		}
+		if m.silent(now.Add(80*time.Minute), true); !slices.Contains(m.Live(), "dead") {
+			t.Error("taken off the list by one who could not hear it")
+		}
+		if !m.silent(now.Add(160*time.Minute), false) || slices.Contains(m.Live(), "dead") {
+			t.Errorf("still on the list: %v", m.Live())
+		}
+	}
+	eventuallyLive(t, a, "a")
+	eventuallyLive(t, watcher, "a")
+}
+
 func TestMembersOverARestart(t *testing.T) {
 	t.Parallel()
 	s, js := startBus(t)

@@ -58,6 +58,9 @@ func Start(o Options) (*Server, error) {
 		return nil, err
 	}
 	s, err := start(o, store)
+	if err == nil {
+		err = guard(store)
+	}
 	if err != nil {
 		lock.Close()
 		return nil, err

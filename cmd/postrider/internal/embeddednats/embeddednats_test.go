@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/postrider/postrider/cmd/postrider/internal/embeddednats"
@@ -106,5 +107,53 @@ func TestUnusableDirectoryIsAnError(t *testing.T) {
 	}
 	if _, err := embeddednats.Start(embeddednats.Options{Dir: file, MaxStore: 1 << 20, Log: slog.New(slog.DiscardHandler)}); err == nil {
 		t.Fatal("a file was taken for a directory")
+	}
+}
+
+// TestClusterMemberDoesNotStartOnTheStore starts what somebody would who makes a member of a cluster of an embedded server.
+func TestClusterMemberDoesNotStartOnTheStore(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for range 2 { // the second start finds the guard
+		s := start(t, dir)
+		nc, err := s.Connect("test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		js, err := jetstream.New(nc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stream, err := js.CreateOrUpdateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := js.Publish(t.Context(), "s", []byte("kept")); err != nil {
+			t.Fatal(err)
+		}
+		info, err := stream.Info(t.Context())
+		if err != nil || info.State.Msgs == 0 {
+			t.Fatalf("%v, %v", info, err)
+		}
+		nc.Close()
+		if err := s.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		member, err := server.NewServer(&server.Options{
+			ServerName: "n1", Host: "127.0.0.1", Port: -1, NoSigs: true, JetStream: true, StoreDir: dir,
+			Cluster: server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: -1}, Routes: server.RoutesFromStr("nats://127.0.0.1:1"),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		member.Start()
+		if member.JetStreamEnabled() {
+			t.Error("the member has opened the store")
+		}
+		member.Shutdown()
+		member.WaitForShutdown()
+		if _, err := os.Stat(filepath.Join(dir, "jetstream", "$G", "streams", "S")); err != nil {
+			t.Errorf("the stream is gone: %v", err)
+		}
 	}
 }
