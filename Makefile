@@ -30,6 +30,11 @@ SEED ?= 1
 # make chaos SHAPE=all-in-one (or two-senders) runs one shape with all rounds; RATE is messages a second.
 SHAPE ?=
 RATE  ?= 500
+# make bench SCENARIOS=one-domain,latency OUT=rows.json runs some scenarios and writes one JSON object a row.
+SCENARIOS ?=
+OUT       ?=
+FIGURE    ?=
+bench: RUNS ?= 3
 
 .PHONY: help
 help: ## list the targets
@@ -141,7 +146,12 @@ chaos-full: $(BIN)/nats-server chaos-build ## a store of 20 MiB, all hosts dead,
 	cat .data/chaos/full/result.json; exit $$status
 
 .PHONY: bench
-bench: ## run the Go benchmarks of all modules once, allocations included
+bench: $(BIN)/postrider ## measure the suite beside Postfix and the raw ceiling; as root. SCENARIOS=one-domain,latency RUNS=3 OUT=rows.json FIGURE=figure.svg
+	go build -o $(BIN)/e2e-bench ./e2e/bench
+	$(BIN)/e2e-bench -postrider $(BIN)/postrider -work $(BIN)/bench -scenarios '$(SCENARIOS)' -runs $(RUNS) -out '$(OUT)' -figure '$(FIGURE)'
+
+.PHONY: microbench
+microbench: ## run the Go benchmarks of all modules once, allocations included
 	go test -run '^$$' -bench . -benchmem -benchtime 1s work
 
 .PHONY: grpcurl

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 )
 
 func main() {
@@ -38,10 +39,13 @@ func benchmark(args []string) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	names := flags.String("scenarios", "", "scenarios with commas between; empty: "+strings.Join(ordinary(), ","))
 	only := flags.String("systems", "ceiling,postfix,postrider", "systems with commas between")
+	how := flags.String("submits", "", "ways to submit with commas between; empty: all of the scenario")
 	runs := flags.Int("runs", 3, "runs of each; the median counts")
 	out := flags.String("out", "", "file for one JSON object a row")
 	figure := flags.String("figure", "", "file for a figure (SVG)")
 	work := flags.String("work", "bin/bench", "folder for programs and queues, on the disk to be measured")
+	profile := flags.String("profile", "", "file for a CPU profile of Postrider, of the last run's first profile-time")
+	profileTime := flags.Duration("profile-time", 2*time.Second, "length of the profile, in whole seconds")
 	binary := flags.String("postrider", "bin/postrider", "the all-in-one")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -53,7 +57,17 @@ func benchmark(args []string) error {
 	if err != nil {
 		return err
 	}
-	b := bench{runs: *runs, systems: strings.Split(*only, ",")}
+	if *how != "" {
+		for i := range chosen {
+			chosen[i].submits = strings.Split(*how, ",")
+		}
+	}
+	b := bench{runs: *runs, systems: strings.Split(*only, ","), profileTime: *profileTime}
+	if *profile != "" {
+		if b.profile, err = filepath.Abs(*profile); err != nil {
+			return err
+		}
+	}
 	if b.work, err = filepath.Abs(*work); err != nil {
 		return err
 	}
@@ -81,6 +95,8 @@ type bench struct {
 	work, postrider string
 	runs            int
 	systems         []string
+	profile         string
+	profileTime     time.Duration
 }
 
 // run measures each way of each scenario, one run of each in turn so that a slow minute of the machine meets all alike,

@@ -32,7 +32,7 @@ func (b bench) once(ctx context.Context, s scenario, w way) (row, error) {
 	}
 	var out bytes.Buffer
 	cmd := exec.CommandContext(ctx, self, "run", "-scenario", s.name, "-system", w.system, "-submit", w.submit,
-		"-work", b.work, "-postrider", b.postrider)
+		"-work", b.work, "-postrider", b.postrider, "-profile", b.profile, "-profile-time", b.profileTime.String())
 	cmd.Stdout, cmd.Stderr = &out, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL,
@@ -53,6 +53,8 @@ func runInside(args []string) error {
 	name, system := flags.String("scenario", "", "scenario"), flags.String("system", "", "system")
 	submit := flags.String("submit", "", "way to submit")
 	work, postrider := flags.String("work", "", "work folder"), flags.String("postrider", "", "the all-in-one")
+	profile := flags.String("profile", "", "file for a CPU profile")
+	profileTime := flags.Duration("profile-time", 0, "length of the profile")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -73,6 +75,7 @@ func runInside(args []string) error {
 	run := run{
 		scenario: scenarios()[i], way: way{*system, *submit}, work: *work, postrider: *postrider, group: group,
 		counter: filepath.Join("/dev/shm", "postrider-bench.sink"), progress: filepath.Join("/dev/shm", "postrider-bench.submitted"),
+		profile: *profile, profileTime: *profileTime,
 	}
 	r, err := run.measure()
 	if err != nil {
@@ -109,7 +112,7 @@ func loopbackUp() error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(socket)
+	defer func() { _ = unix.Close(socket) }()
 	request, err := unix.NewIfreq("lo")
 	if err != nil {
 		return err

@@ -5,7 +5,11 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"maps"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +23,7 @@ import (
 
 const (
 	postriderAddress = "127.0.0.1:2600"
+	postriderHTTP    = "127.0.0.1:3600" // by default 1000 above gRPC
 	traceAddress     = "127.0.0.1:4317"
 	serveWithin      = time.Minute
 )
@@ -37,8 +42,9 @@ func (r run) startPostrider() (string, error) {
 		"resolver": map[string]any{"servers": []string{dnsAddress}, "allow_special_addresses": []string{"127.0.0.0/8"}},
 		"sender":   map[string]any{"connections": callers},
 	}
-	for key, value := range r.settings {
-		settings[key] = value
+	maps.Copy(settings, r.settings)
+	if r.profile != "" {
+		settings["telemetry"] = map[string]any{"profiles": true}
 	}
 	data, err := json.Marshal(settings) // JSON is YAML
 	if err != nil {
@@ -77,6 +83,29 @@ func (r run) startPostrider() (string, error) {
 	return postriderAddress, nil
 }
 
+// takeProfile writes a CPU profile of the begin of the run, when one is wanted.
+func (r run) takeProfile() <-chan error {
+	done := make(chan error, 1)
+	if r.profile == "" || r.system != "postrider" {
+		close(done)
+		return done
+	}
+	go func() {
+		reply, err := http.Get(fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", postriderHTTP, int(r.profileTime.Seconds())))
+		if err != nil {
+			done <- err
+			return
+		}
+		defer reply.Body.Close()
+		data, err := io.ReadAll(reply.Body)
+		if err == nil && reply.StatusCode != http.StatusOK {
+			err = fmt.Errorf("%s: %s", reply.Status, data)
+		}
+		done <- errors.Join(err, os.WriteFile(r.profile, data, 0o644))
+	}()
+	return done
+}
+
 // serving waits until the server says that it serves.
 func serving(address string) error {
 	conn, err := rpc.Dial(address, rpc.ClientOptions{})
@@ -93,7 +122,7 @@ func serving(address string) error {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("does not serve after %s: %v, %v", serveWithin, reply, err)
+			return errors.Join(fmt.Errorf("%s after %s", reply.GetStatus(), serveWithin), err)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}

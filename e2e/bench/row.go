@@ -105,7 +105,7 @@ func printTable(w io.Writer, rows []row) {
 			figure(r.PerSecond, 0), figure(r.OfCeiling, 2), figure(r.OfPostfix, 1), figure(r.CPU, 3), figure(r.PeakRSS, 0),
 			figure(r.Fsyncs, 3), r.PeakQueue, figure(r.P50, 2), figure(r.P99, 2), r.Complete)
 	}
-	table.Flush()
+	_ = table.Flush() // a terminal that is gone needs no table
 }
 
 // writeRows writes one JSON object a line.

@@ -29,6 +29,8 @@ type run struct {
 	work, postrider   string
 	group             group
 	counter, progress string
+	profile           string
+	profileTime       time.Duration
 }
 
 // submitted is what the one who submits says at its end.
@@ -41,7 +43,7 @@ type submitted struct {
 
 // measure starts the sink and the system, submits, and waits for the sink to have it all.
 func (r run) measure() (row, error) {
-	latency := r.scenario.name == "latency"
+	latency := r.name == "latency"
 	if err := os.WriteFile(r.progress, nil, 0o600); err != nil {
 		return row{}, err
 	}
@@ -55,7 +57,7 @@ func (r run) measure() (row, error) {
 		return row{}, fmt.Errorf("start %s: %w", r.system, err)
 	}
 	before := r.delivered()
-	result := row{Scenario: r.scenario.name, Submit: r.submit, System: r.system, Messages: r.messages}
+	result := row{Scenario: r.name, Submit: r.submit, System: r.system, Messages: r.messages}
 	cpu, err := r.group.cpu()
 	if err != nil {
 		return row{}, err
@@ -66,6 +68,7 @@ func (r run) measure() (row, error) {
 		return row{}, err
 	}
 	start := time.Now()
+	profiled := r.takeProfile()
 	if latency {
 		err = <-submitter
 	} else {
@@ -73,6 +76,9 @@ func (r run) measure() (row, error) {
 	}
 	if err != nil {
 		return row{}, err
+	}
+	if err := <-profiled; err != nil {
+		return row{}, fmt.Errorf("profile: %w", err)
 	}
 	time.Sleep(settleTime)
 	after, err := r.group.cpu()
@@ -100,7 +106,7 @@ func (r run) judge(result row, before int, said string) (row, error) {
 	if s.Failed > 0 {
 		return row{}, fmt.Errorf("%d of %d not accepted: %s", s.Failed, r.messages, s.Failure)
 	}
-	if r.scenario.name == "latency" {
+	if r.name == "latency" {
 		result.Complete = len(s.Delays) == r.messages
 		result.P50, result.P99 = quantile(s.Delays, 0.5), quantile(s.Delays, 0.99)
 		return result, nil
@@ -141,7 +147,7 @@ func (r run) watch(start time.Time, before int, submitter <-chan error, result *
 }
 
 // program reports whether smtp-source submits, and not this program.
-func (r run) program() bool { return r.submit == "smtp" && r.scenario.name != "many-domains" }
+func (r run) program() bool { return r.submit == "smtp" && r.name != "many-domains" }
 
 // startSubmitter starts who submits, as a process of its own. The function returns what it printed once it has ended.
 func (r run) startSubmitter(target string) (<-chan error, func() string, error) {
@@ -157,7 +163,7 @@ func (r run) startSubmitter(target string) (<-chan error, func() string, error) 
 			return nil, nil, err
 		}
 		args = []string{
-			self, "submit", "-scenario", r.scenario.name, "-system", r.system, "-submit", r.submit, "-to", target, "-progress", r.progress,
+			self, "submit", "-scenario", r.name, "-system", r.system, "-submit", r.submit, "-to", target, "-progress", r.progress,
 		}
 	}
 	var out strings.Builder

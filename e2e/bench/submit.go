@@ -48,7 +48,7 @@ func runSubmit(args []string) error {
 	stop := s.say(file)
 	defer stop()
 	switch {
-	case s.scenario.name == "latency":
+	case s.name == "latency":
 		err = s.oneByOne(*system, *way == "kept")
 	case *way == "many":
 		err = s.stream()

@@ -11,7 +11,9 @@ import (
 )
 
 // traceSink takes spans and forgets them, so that a traced run pays for the export and not for a collector.
-type traceSink struct{ v1.UnimplementedTraceServiceServer }
+type traceSink struct {
+	v1.UnimplementedTraceServiceServer
+}
 
 func (traceSink) Export(context.Context, *v1.ExportTraceServiceRequest) (*v1.ExportTraceServiceResponse, error) {
 	return &v1.ExportTraceServiceResponse{}, nil

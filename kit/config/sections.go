@@ -65,4 +65,6 @@ type Telemetry struct {
 	Traces string `yaml:"traces" help:"all: every trace, whatever its caller decided. interesting: failovers, deferrals, bounces, loop decisions, errors and interesting_share of the rest. env: as OTEL_TRACES_SAMPLER says."`
 	// InterestingShare is the share of uneventful traces kept with interesting, 0 to 1.
 	InterestingShare float64 `yaml:"interesting_share" help:"Share of uneventful traces kept with interesting, 0 to 1."`
+	// Profiles serves /debug/pprof on node.http_listen.
+	Profiles bool `yaml:"profiles" help:"Serve /debug/pprof on node.http_listen: where time and memory go. Whoever reaches that port may read it."`
 }

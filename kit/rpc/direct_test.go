@@ -96,7 +96,9 @@ func TestDirectCallFailsAsOverTheTransport(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, fail := range map[string]func() error{
-		"typed":   func() error { return &Error{Code: codes.InvalidArgument, Reason: "BAD", Message: "no", Fields: []Field{{Field: "original", Description: "is none"}}} },
+		"typed": func() error {
+			return &Error{Code: codes.InvalidArgument, Reason: "BAD", Message: "no", Fields: []Field{{Field: "original", Description: "is none"}}}
+		},
 		"untyped": func() error { return context.DeadlineExceeded },
 		"panic":   func() error { panic("no") },
 	} {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"strconv"
 	"strings"
 	"time"
@@ -33,7 +34,7 @@ func (r *run) httpAddress(grpcAddr net.Addr) string {
 }
 
 // newHTTPServer listens on address, "off" not at all.
-func newHTTPServer(ctx context.Context, address string, health *rpc.Server, p *parts, metrics http.Handler) (*httpServer, error) {
+func newHTTPServer(ctx context.Context, address string, health *rpc.Server, p *parts, metrics http.Handler, profiles bool) (*httpServer, error) {
 	if address == "off" {
 		return &httpServer{}, nil
 	}
@@ -49,6 +50,10 @@ func newHTTPServer(ctx context.Context, address string, health *rpc.Server, p *p
 		answer(w, health.Serving())
 		p.write(w)
 	})
+	if profiles {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	}
 	return &httpServer{socket: socket, server: &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 5 * time.Second,

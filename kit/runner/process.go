@@ -231,7 +231,7 @@ func (r *run) listen(ctx context.Context) error {
 		r.listeners = append(r.listeners, r.pipe)
 		r.onClose(func(context.Context) error { return r.pipe.Close() })
 	}
-	r.http, err = newHTTPServer(ctx, r.httpAddress(socket.Addr()), r.server, &r.parts, r.telemetry.MetricsHandler())
+	r.http, err = newHTTPServer(ctx, r.httpAddress(socket.Addr()), r.server, &r.parts, r.telemetry.MetricsHandler(), r.Shared.Telemetry.Profiles)
 	if err != nil {
 		return err
 	}

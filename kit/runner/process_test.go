@@ -66,6 +66,19 @@ func TestRun_ServesAndStops(t *testing.T) {
 	}
 }
 
+// Profiles are there when they are wanted, and not otherwise.
+func TestRun_Profiles(t *testing.T) {
+	for _, wanted := range []bool{false, true} {
+		proc := process(unit("stub", loopback(), &stub{}))
+		proc.Shared.Telemetry.Profiles = wanted
+		p := startProcess(t, proc)
+		code, body := get(t, "http://"+p.HTTP.String()+"/debug/pprof/goroutine?debug=1")
+		if wanted != (code == http.StatusOK && strings.Contains(body, "goroutine profile")) || !wanted && code != http.StatusNotFound {
+			t.Errorf("wanted %v: %d %.80s", wanted, code, body)
+		}
+	}
+}
+
 // A part in trouble shows wherever health is asked for, and the process stays ready.
 func TestRun_PartsShowInHealth(t *testing.T) {
 	var env Env
