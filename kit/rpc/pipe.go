@@ -69,15 +69,33 @@ func (p *Pipe) Close() error {
 }
 
 // Addr names the pipe (net.Listener).
-func (p *Pipe) Addr() net.Addr { return p.listener.Addr() }
+func (p *Pipe) Addr() net.Addr { return pipeAddr{} }
 
-func (p *Pipe) dial(ctx context.Context) (net.Conn, error) { return p.listener.DialContext(ctx) }
+func (p *Pipe) dial(ctx context.Context) (net.Conn, error) {
+	conn, err := p.listener.DialContext(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &pipeConn{Conn: conn, pipe: p}, nil
+}
 
-// pipeConn is the server's end of a connection over a pipe.
+// pipeAddr is both ends of a connection over a pipe. Its text is server.address in spans and metrics of calls.
+type pipeAddr struct{}
+
+func (pipeAddr) Network() string { return "pipe" }
+func (pipeAddr) String() string  { return "in-process" }
+
+// pipeConn is an end of a connection over a pipe.
 type pipeConn struct {
 	net.Conn
 	pipe *Pipe
 }
+
+// LocalAddr names the pipe (net.Conn).
+func (*pipeConn) LocalAddr() net.Addr { return pipeAddr{} }
+
+// RemoteAddr names the pipe (net.Conn).
+func (*pipeConn) RemoteAddr() net.Addr { return pipeAddr{} }
 
 // pipeAuth tells a handler that the call came over a pipe.
 type pipeAuth struct {
