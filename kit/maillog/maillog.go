@@ -124,7 +124,7 @@ func (l Logger) write(ctx context.Context, level slog.Level, event string, e Eve
 		attrs = append(attrs, slog.Time("next_attempt_at", e.Next.UTC()))
 	}
 	if e.Duration > 0 {
-		attrs = append(attrs, slog.Duration("duration", e.Duration))
+		attrs = append(attrs, slog.Float64("duration_seconds", e.Duration.Seconds()))
 	}
 	text("kind", e.Kind)
 	text("notification_id", e.NotificationID)

@@ -64,7 +64,7 @@ func TestLogger_WritesWhatIsKnown(t *testing.T) {
 		"level": "INFO", "msg": "deferred", "message_id": "01J", "attempt": 2.0, "domain": "example.com", "recipients": 3.0,
 		"size": 1234.0, "caller": "app", "host": "mx1.example.com", "address": "192.0.2.1:25", "tls": "TLS 1.3", "stage": "rcpt",
 		"status": "4.2.0", "reason": "r", "detail": "d", "reply": "450 4.2.0 later", "next_attempt_at": "2026-01-02T02:04:05Z",
-		"duration": 1e9, "kind": "delayed", "notification_id": "01K",
+		"duration_seconds": 1.0, "kind": "delayed", "notification_id": "01K",
 	}
 	if got := fields(t, out); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %v\nwant %v", got, want)
