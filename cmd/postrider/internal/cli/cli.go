@@ -29,6 +29,7 @@ type commands struct {
 	Demo    demoCommand    `cmd:"" help:"Deliver a real message past a silent and a dead mail host, and show how."`
 	Send    sendCommand    `cmd:"" help:"Submit a message file; prints the message id."`
 	Status  statusCommand  `cmd:"" help:"Show where a message and each of its recipients stand."`
+	Trace   traceCommand   `cmd:"" help:"Show the trace of a message from Jaeger: each step, why each host was left, loop decisions."`
 	List    listCommand    `cmd:"" help:"List messages, the newest first."`
 	Watch   watchCommand   `cmd:"" help:"Print what happens to messages as it happens."`
 	Queue   queueCommands  `cmd:"" help:"The queue."`
@@ -67,12 +68,13 @@ func Main(args []string, streams Streams) int {
 	if exited >= 0 { // --help
 		return exited
 	}
+	asJSON := slices.Contains(args, "--json")
 	if err != nil {
-		fmt.Fprintln(streams.Err, "postrider:", err)
+		report(streams, client.Invalid("USAGE", err), asJSON)
 		return exitUsage
 	}
 	if err := command.Run(); err != nil {
-		report(streams, err, slices.Contains(args, "--json"))
+		report(streams, err, asJSON)
 		return exitFailure
 	}
 	return 0
