@@ -68,6 +68,9 @@ func dnsQuery(n *Node) string {
 	if answers == "" {
 		answers = first(text(n, "dns.rcode"), text(n, "dns.result"))
 	}
+	if answers == "NOERROR" {
+		answers = "no such record"
+	}
 	return join(text(n, "dns.question.name")+" "+text(n, "dns.question.type")+" → "+answers,
 		text(n, "server.address")+" "+text(n, "network.transport"), failure(n))
 }
