@@ -6,26 +6,31 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/postrider/postrider/e2e/suite"
 )
 
-// TestDeployedConfigurationsLoad lets each program read its file under deploy/config, as the containers do: an unknown
-// key, a value of the wrong kind or a key at fault fails here instead of at the first start.
+// TestDeployedConfigurationsLoad lets each program read its files under deploy/config and deploy/demo, as the containers
+// do: an unknown key, a value of the wrong kind or a key at fault fails here instead of at the first start.
 func TestDeployedConfigurationsLoad(t *testing.T) {
 	root := rootDir(t)
-	files, err := filepath.Glob(filepath.Join(root, "deploy", "config", "*.yaml"))
+	files, err := filepath.Glob(filepath.Join(root, "deploy", "*", "*.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(files) != 5 {
-		t.Errorf("found %v, want one file for the all-in-one and each service", files)
+	files = slices.DeleteFunc(files, func(file string) bool {
+		folder := filepath.Base(filepath.Dir(file))
+		return folder != "config" && folder != "demo" // of Jaeger, or secrets
+	})
+	if len(files) != 9 {
+		t.Errorf("found %v, want one file for the all-in-one, and two for each service", files)
 	}
 	for _, file := range files {
 		program := strings.TrimSuffix(filepath.Base(file), ".yaml")
-		t.Run(program, func(t *testing.T) {
+		t.Run(filepath.Base(filepath.Dir(file))+"/"+program, func(t *testing.T) {
 			out := run(t, suite.Program(t, program), "config", "print", "--config", file)
 			printed := filepath.Join(t.TempDir(), "printed.yaml")
 			if err := os.WriteFile(printed, []byte(out), 0o600); err != nil {
