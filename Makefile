@@ -107,6 +107,46 @@ e2e: build $(BIN)/nats-server $(BIN)/grpcurl ## run the end-to-end scenarios, or
 e2e-debian: build $(BIN)/nats-server ## run the scenarios against servers of Debian's, fetched by apt-get into bin/: DNSSEC with unbound and nsd
 	POSTRIDER_BIN=$(BIN) go test -tags debian -count=1 -timeout 10m -v ./e2e/scenario/12-dnssec/
 
+# Containers: what a registry would give is built here when none is reached (make stand-ins).
+COMPOSE      ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo $(BIN)/docker-compose)
+COMPOSE_FILE := deploy/compose.yaml
+JAEGER_MODULE  := github.com/jaegertracing/jaeger@v1.76.0
+COMPOSE_MODULE := github.com/docker/compose/v2@v2.40.3
+MODCACHE        = $(shell go env GOMODCACHE)
+export VERSION
+
+.PHONY: up
+up: ## start Postrider as containers: gateway, resolver, two senders, dsn, NATS, Jaeger
+	deploy/secrets.sh
+	$(COMPOSE) -f $(COMPOSE_FILE) --profile client build
+	$(COMPOSE) -f $(COMPOSE_FILE) up --detach --no-build --wait --wait-timeout 120
+
+.PHONY: up-demo
+up-demo: export POSTRIDER_CONFIG := demo
+up-demo: ## the same with the demo's own DNS server and misbehaving mail hosts; no mail leaves the machine
+	deploy/secrets.sh
+	$(COMPOSE) -f $(COMPOSE_FILE) --profile client --profile demo build
+	$(COMPOSE) -f $(COMPOSE_FILE) --profile demo up --detach --no-build --wait --wait-timeout 120
+
+.PHONY: down
+down: ## stop the containers; queued mail stays in its volume
+	$(COMPOSE) -f $(COMPOSE_FILE) --profile client --profile demo down
+
+.PHONY: container-programs
+container-programs: ## build static programs into bin/container, for images with BINARIES=copied
+	mkdir -p $(BIN)/container/data
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/container/ ./cmd/postrider $(foreach p,$(SERVICES),./services/$(p)/cmd/$(p)) ./testkit/cmd/demohost
+	cp $${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt} $(BIN)/container/ca-certificates.crt
+
+.PHONY: stand-ins
+stand-ins: $(BIN)/docker-compose $(BIN)/standin/jaeger $(BIN)/standin/nats-server $(BIN)/standin/busybox ## make images under localhost/ for those that cannot be pulled: Go, NATS, Jaeger
+	tools/containers/engine.sh tools/containers/standins.sh $(BIN)/standin
+
+.PHONY: e2e-containers
+e2e-containers: export COMPOSE := $(BIN)/docker-compose
+e2e-containers: $(BIN)/docker-compose $(BIN)/standin/jaeger $(BIN)/standin/nats-server $(BIN)/standin/busybox ## the containers end to end, with a Docker engine of Debian's where none runs
+	timeout --kill-after=60 590 tools/containers/engine.sh tools/containers/e2e.sh
+
 .PHONY: kill-rounds
 kill-rounds: $(BIN)/postrider ## kill -9 the all-in-one ROUNDS (50) times between accept and delivery; nothing may be lost
 	POSTRIDER_BIN=$(BIN) KILL_ROUNDS=$(ROUNDS) KILL_SEED=$(SEED) go test -count=1 -timeout 15m -v -run TestKillRounds ./e2e/killrounds/
@@ -173,3 +213,17 @@ $(BIN)/nats-server: tools/natsserver/go.mod
 $(BIN)/grpcurl: tools/grpcurl/go.mod
 	GOBIN=$(BIN) GOWORK=off go -C tools/grpcurl install tool
 	touch $@
+# Neither installs with `go install`, as their go.mod files hold replace directives; their own go.sum pins what they need.
+$(BIN)/docker-compose:
+	go mod download $(COMPOSE_MODULE)
+	CGO_ENABLED=0 GOWORK=off go build -C $(MODCACHE)/$(COMPOSE_MODULE) -trimpath -ldflags='-s -w -X github.com/docker/compose/v2/internal.Version=v2.40.3' -o $@ ./cmd
+$(BIN)/standin/jaeger:
+	go mod download $(JAEGER_MODULE)
+	CGO_ENABLED=0 GOWORK=off go build -C $(MODCACHE)/$(JAEGER_MODULE) -trimpath -ldflags='-s -w' -o $@ ./cmd/jaeger
+$(BIN)/standin/nats-server: tools/natsserver/go.mod
+	CGO_ENABLED=0 GOBIN=$(BIN)/standin GOWORK=off go -C tools/natsserver install tool
+	touch $@
+$(BIN)/standin/busybox: tools/containers/unpack.sh
+	tools/containers/unpack.sh $(BIN)/debian
+	mkdir -p $(@D)
+	cp $(BIN)/debian/root/bin/busybox $@
