@@ -104,18 +104,21 @@ func (b *batch) foldFrame(ctx context.Context, d bus.Delivery, frame bus.Frame) 
 		if err != nil {
 			return err
 		}
-		p, err := b.part(ctx, o.GetMessageId(), o.GetPart())
+		p, known, err := b.part(ctx, o.GetMessageId(), o.GetPart())
 		if err != nil {
 			return err
 		}
 		p.settled(o)
+		if known {
+			return nil
+		}
 		return b.note(ctx, o.GetMessageId(), 0, func() *message { return fromOutcome(o) })
 	}
 	record, err := frame.Mail()
 	if err != nil {
 		return err
 	}
-	p, err := b.part(ctx, record.GetMessageId(), record.GetPart())
+	p, known, err := b.part(ctx, record.GetMessageId(), record.GetPart())
 	if err != nil {
 		return err
 	}
@@ -124,6 +127,9 @@ func (b *batch) foldFrame(ctx context.Context, d bus.Delivery, frame bus.Frame) 
 		return b.note(ctx, record.GetMessageId(), len(record.GetEnvelope().GetRecipients()), func() *message { return fromRecord(record) })
 	}
 	p.moved(record, dueOf(d))
+	if known {
+		return nil
+	}
 	return b.note(ctx, record.GetMessageId(), 0, func() *message { return fromRecord(record) })
 }
 
@@ -136,24 +142,25 @@ func dueOf(d bus.Delivery) time.Time {
 	return d.Time.Add(time.Duration(minutes) * time.Minute)
 }
 
-// part returns a part from the batch, from the file, or a new one.
-func (b *batch) part(ctx context.Context, id string, number uint32) (*part, error) {
+// part returns a part from the batch, from the file, or a new one. The message of a known one is known too, since both
+// are folded and written together.
+func (b *batch) part(ctx context.Context, id string, number uint32) (p *part, known bool, err error) {
 	key := partKey{id, number}
 	if p := b.parts[key]; p != nil {
-		return p, nil
+		return p, true, nil
 	}
-	p := &part{messageID: id, number: number}
+	p = &part{messageID: id, number: number}
 	if id <= b.newest {
-		known, err := scanPart(b.getPart.QueryRowContext(ctx, id, number))
+		stored, err := scanPart(b.getPart.QueryRowContext(ctx, id, number))
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
-			return nil, fmt.Errorf("read status view: %w", err)
+			return nil, false, fmt.Errorf("read status view: %w", err)
 		}
 		if err == nil {
-			p = known
+			p, known = stored, true
 		}
 	}
 	b.parts[key] = p
-	return p, nil
+	return p, known, nil
 }
 
 // note keeps what a record says of its message. recipients counts those of a record of MAIL, which is folded once.
