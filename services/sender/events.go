@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -34,6 +35,7 @@ type events struct {
 	held     metric.Int64Counter
 	open     metric.Int64UpDownCounter
 	duration metric.Float64Histogram
+	known    sync.Map // measurement options by label
 }
 
 func newEvents(env runner.Env, l *lanes.Lanes[*tenure.Record]) (*events, error) {
@@ -109,8 +111,7 @@ func (e *events) Settling(mail *eventv1.QueuedMail, o *eventv1.Outcome, next tim
 	}
 	groups := make(map[eventv1.RecipientState][]*eventv1.RecipientResult)
 	for _, r := range o.GetResults() {
-		e.results.Add(ctx, 1, metric.WithAttributes(
-			attribute.String("mail.verdict", word(r.GetState())), attribute.String("mail.reason", reason(r))))
+		e.results.Add(ctx, 1, e.labels(r.GetState(), reason(r)))
 		if r.GetPossibleDuplicate() {
 			e.marked.Add(ctx, 1)
 		}
@@ -133,6 +134,23 @@ func (e *events) Settling(mail *eventv1.QueuedMail, o *eventv1.Outcome, next tim
 	for state, results := range groups {
 		e.tell(ctx, state, verdict(base, o, results), next)
 	}
+}
+
+// labels are the attributes of a result, made once for each verdict and reason.
+func (e *events) labels(state eventv1.RecipientState, reason string) metric.MeasurementOption {
+	key := label{state, reason}
+	if known, ok := e.known.Load(key); ok {
+		return known.(metric.MeasurementOption)
+	}
+	set := attribute.NewSet(attribute.String("mail.verdict", word(state)), attribute.String("mail.reason", reason))
+	made, _ := e.known.LoadOrStore(key, metric.WithAttributeSet(set))
+	return made.(metric.MeasurementOption)
+}
+
+// label is a verdict and a reason, both words of fixed lists.
+type label struct {
+	state  eventv1.RecipientState
+	reason string
 }
 
 func (e *events) tell(ctx context.Context, state eventv1.RecipientState, event maillog.Event, next time.Time) {
