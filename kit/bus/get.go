@@ -139,3 +139,9 @@ func apiPrefix(js jetstream.JetStream) string {
 	}
 	return jetstream.DefaultAPIPrefix
 }
+
+// LastMessage returns the sequence of the last message that is in a stream, 0 when there is none. A stream may end behind
+// it, when messages were deleted one by one.
+func LastMessage(ctx context.Context, js jetstream.JetStream, stream string) (uint64, error) {
+	return lastOfSubject(ctx, js, stream, ">")
+}

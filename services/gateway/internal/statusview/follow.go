@@ -149,7 +149,7 @@ func (v *View) watchEnds(ctx context.Context) error {
 	for {
 		at := v.o.Now()
 		askCtx, cancel := context.WithTimeout(ctx, 5*time.Second)
-		_, last, err := v.ends(askCtx)
+		last, err := v.foldable(askCtx)
 		cancel()
 		if err == nil {
 			v.lag.observe(at, last)

@@ -50,10 +50,14 @@ func (l *lag) reached(positions map[string]uint64) {
 	l.settle()
 }
 
+// settle takes the newest observation that is folded. An older one that is not saw what was removed since.
 func (l *lag) settle() {
-	for len(l.pending) > 0 && l.covers(l.pending[0].last) {
-		l.asOf = l.pending[0].at
-		l.pending = l.pending[1:]
+	for i := len(l.pending) - 1; i >= 0; i-- {
+		if l.covers(l.pending[i].last) {
+			l.asOf = l.pending[i].at
+			l.pending = l.pending[i+1:]
+			return
+		}
 	}
 }
 

@@ -115,6 +115,29 @@ func (v *View) ends(ctx context.Context) (created map[string]time.Time, last map
 	return created, last, nil
 }
 
+// foldable asks for the last message of each stream that is still there. It may lie before the stream's end: what was
+// purged, or deleted, before the view came to it will never be folded.
+func (v *View) foldable(ctx context.Context) (map[string]uint64, error) {
+	last := make(map[string]uint64)
+	for _, name := range v.streams {
+		s, err := v.o.JS.Stream(ctx, name)
+		if err != nil {
+			return nil, fmt.Errorf("state of stream %s: %w", name, err)
+		}
+		state := s.CachedInfo().State
+		switch {
+		case state.Msgs == 0 || v.lag.has(name, state.LastSeq):
+		case state.NumDeleted == 0:
+			last[name] = state.LastSeq
+		default:
+			if last[name], err = bus.LastMessage(ctx, v.o.JS, name); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return last, nil
+}
+
 // Close closes the file.
 func (v *View) Close() { v.db.close() }
 

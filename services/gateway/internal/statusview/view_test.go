@@ -550,3 +550,52 @@ func TestFinishedBodies(t *testing.T) {
 		}
 	}
 }
+
+// TestViewCatchesUpWithWhatIsGone: what was purged, or deleted at the end of a stream, before the view came to it will never
+// be folded, and must not keep it behind: that would refuse every keyed submission (G-12).
+func TestViewCatchesUpWithWhatIsGone(t *testing.T) {
+	q := newQueue(t)
+	named := func(id string) *eventv1.QueuedMail {
+		return record(func(m *eventv1.QueuedMail) { m.MessageId = id }, 0)
+	}
+	q.mail(named("01HX0000000000000000000001"))
+	q.put(bus.RetrySubject(5, 0), mailFrames(t, named("01HX0000000000000000000002"))...)
+	q.put(bus.ParkSubject(0, "example.com"), mailFrames(t, named("01HX0000000000000000000003"))...)
+	q.put(bus.ParkSubject(0, "example.com"), mailFrames(t, named("01HX0000000000000000000004"))...)
+	if err := bus.Purge(t.Context(), q.js, bus.RetryStream(5), 2); err != nil {
+		t.Fatal(err)
+	}
+	park, err := q.js.Stream(t.Context(), bus.StreamPark)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := park.DeleteMsg(t.Context(), 2); err != nil {
+		t.Fatal(err)
+	}
+	v := q.open(q.options(filepath.Join(t.TempDir(), "view.db")))
+	for deadline := time.Now().Add(20 * time.Second); v.Current() != nil; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal(v.Current())
+		}
+	}
+}
+
+// TestLagIgnoresWhatWasRemovedMeanwhile: an observation saw a message that is gone before it was read.
+func TestLagIgnoresWhatWasRemovedMeanwhile(t *testing.T) {
+	now := time.Unix(1000, 0)
+	l := newLag(func() time.Time { return now }, map[string]uint64{"MAIL": 7, "PARK": 3})
+	l.observe(now, map[string]uint64{"MAIL": 7, "PARK": 4})
+	if _, ok := l.behind(); ok {
+		t.Error("caught up, though message 4 of PARK is not folded")
+	}
+	now = now.Add(time.Second)
+	l.observe(now, map[string]uint64{"MAIL": 8, "PARK": 3}) // 4 was deleted
+	if _, ok := l.behind(); ok {
+		t.Error("caught up, though message 8 of MAIL is not folded")
+	}
+	now = now.Add(time.Second)
+	l.reached(map[string]uint64{"MAIL": 8})
+	if d, ok := l.behind(); !ok || d != time.Second {
+		t.Errorf("behind by %v, %v", d, ok)
+	}
+}
