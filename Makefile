@@ -166,7 +166,7 @@ chaos-build:
 	@go build -tags chaos -o $(BIN)/chaos/postrider ./cmd/postrider
 
 # Further shapes, each bounded in time: how many rounds each has, at how many messages a second.
-.PHONY: chaos-cluster chaos-nats chaos-suspended chaos-purge chaos-keys chaos-full
+.PHONY: chaos-cluster chaos-nats chaos-suspended chaos-purge chaos-takeover chaos-keys chaos-full
 chaos-cluster: ## three nats-servers; the leader is killed under load five times
 	@$(MAKE) --no-print-directory chaos SHAPE=cluster ROUNDS=5 RATE=100
 chaos-nats: ## a stand-alone nats-server is killed and comes back under load five times
@@ -176,6 +176,8 @@ chaos-suspended: ## a sender is stopped beyond its lease and goes on, six times
 chaos-purge: ## the all-in-one lives until it removes settled mail, and ends in the middle of it, twice
 	@$(MAKE) --no-print-directory chaos SHAPE=purge ROUNDS=2 RATE=100
 
+chaos-takeover: ## a sender is killed four times; how long until the other has its partitions
+	@$(MAKE) --no-print-directory chaos SHAPE=takeover ROUNDS=4 RATE=500
 chaos-keys: $(BIN)/nats-server chaos-build ## 200 calls under each of three keys over two gateways, with kills and changed content
 	@status=0; $(CHAOS) CHAOS_STATE=$(ROOT)/.data/chaos CHAOS_SEED=$(SEED) KEYS_CALLS=200 KEYS_SECONDS=150 \
 	  go test -count=1 -timeout 10m -v -run TestG12_OneKeyOverTwoGateways ./e2e/chaos/ || status=$$?; \

@@ -28,6 +28,7 @@ func shapes(w *world) map[string]shape {
 	return map[string]shape{
 		"all-in-one": &allInOne{world: w}, "two-senders": &twoSenders{two}, "cluster": &cluster{two}, "nats-away": &natsAway{two},
 		"suspended": &suspended{two}, "purge": &purge{allInOne{world: w}},
+		"takeover": &takeover{layout: two},
 	}
 }
 

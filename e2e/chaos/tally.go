@@ -34,6 +34,10 @@ type Result struct {
 	// it was told so by the fence.
 	GivenUp int `json:"partitions_given_up,omitempty"`
 	Refused int `json:"refused_by_fence,omitempty"`
+	// Takeover is the longest time from the death of a sender until another had the last of its partitions, in seconds, with
+	// a queue.lease_ttl of 2 s, TakeoverDefault with the default.
+	Takeover        float64 `json:"takeover_seconds,omitempty"`
+	TakeoverDefault float64 `json:"takeover_seconds_default_lease,omitempty"`
 	// Purged counts the segments of MAIL that were removed.
 	Purged uint64 `json:"purged_segments,omitempty"`
 }
@@ -44,8 +48,9 @@ func (r Result) plus(other Result) Result {
 		Lost: r.Lost + other.Lost, MarkedDuplicates: r.MarkedDuplicates + other.MarkedDuplicates,
 		UnmarkedDuplicate: r.UnmarkedDuplicate + other.UnmarkedDuplicate,
 		MarkedWithoutNeed: r.MarkedWithoutNeed + other.MarkedWithoutNeed,
-		LongestGap:        max(r.LongestGap, other.LongestGap),
-		GivenUp:           r.GivenUp + other.GivenUp, Refused: r.Refused + other.Refused, Purged: r.Purged + other.Purged,
+		Takeover:          max(r.Takeover, other.Takeover), TakeoverDefault: max(r.TakeoverDefault, other.TakeoverDefault),
+		LongestGap: max(r.LongestGap, other.LongestGap),
+		GivenUp:    r.GivenUp + other.GivenUp, Refused: r.Refused + other.Refused, Purged: r.Purged + other.Purged,
 	}
 }
 

@@ -86,7 +86,7 @@ func (s *layout) launch(name string, env ...string) *suite.Process {
 		return s.suite.Processes[name]
 	}
 	settings := suite.Settings{
-		"queue.lease_ttl": s.lease.String(), "queue.partitions": 8, "nats.url": s.natsURL, "nats.replicas": len(s.stores),
+		"queue.lease_ttl": s.lease.String(), "queue.partitions": partitions, "nats.url": s.natsURL, "nats.replicas": len(s.stores),
 		"resolver.listen": s.resolver, "sender.resolver_address": s.resolver, "sender.listen": "127.0.0.1:0",
 		"dsn.listen": "127.0.0.1:0", "dsn.gateway_address": s.gateway,
 	}
