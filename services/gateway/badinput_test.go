@@ -302,14 +302,6 @@ func TestG13_QueueFull(t *testing.T) {
 	}
 }
 
-func TestUnimplementedIsTyped(t *testing.T) {
-	h := start(t)
-	_, err := h.mail.CancelMessage(t.Context(), &gatewayv1.CancelMessageRequest{})
-	expect(t, err, codes.Unimplemented, "UNIMPLEMENTED", "", "")
-	_, err = gatewayv1.NewQueueServiceClient(h.conn).RetryNow(t.Context(), &gatewayv1.RetryNowRequest{})
-	expect(t, err, codes.Unimplemented, "UNIMPLEMENTED", "", "")
-}
-
 func enhanced(text string) smtpreply.EnhancedCode {
 	code, _, _ := smtpreply.ParseEnhanced(text)
 	return code

@@ -5,6 +5,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/postrider/postrider/kit/rpc"
 	"github.com/postrider/postrider/kit/runner"
 	gatewayv1 "github.com/postrider/postrider/proto/postrider/gateway/v1"
+	"github.com/postrider/postrider/services/gateway/internal/admin"
 	"github.com/postrider/postrider/services/gateway/internal/bodysweep"
 	"github.com/postrider/postrider/services/gateway/internal/enqueue"
 	"github.com/postrider/postrider/services/gateway/internal/events"
@@ -34,6 +36,7 @@ type Gateway struct {
 	key    *loopdetect.Key // of gateway.trace_key_file; nil: shared through the queue
 	meters *meters
 	parts  atomic.Pointer[mailservice.Parts]
+	desk   atomic.Pointer[admin.Desk]
 }
 
 // New returns the gateway. Nothing is read from the queue before Run; until then, and while it cannot be reached, calls
@@ -63,15 +66,20 @@ const scope = "github.com/postrider/postrider/services/gateway"
 // Register adds the gRPC services (runner.Service).
 func (g *Gateway) Register(r grpc.ServiceRegistrar) {
 	gatewayv1.RegisterMailServiceServer(r, mailservice.New(g.current, g.env.Stopping, g.env.Log))
-	gatewayv1.RegisterQueueServiceServer(r, gatewayv1.UnimplementedQueueServiceServer{})
+	gatewayv1.RegisterQueueServiceServer(r, admin.NewService(g.operators))
 }
 
 // Rights returns the rights of the methods; those it does not name need operator (runner.Rights).
 func (g *Gateway) Rights() map[string]rpc.Right { return mailservice.Rights() }
 
 // current returns what a call works with.
-func (g *Gateway) current() (*mailservice.Parts, error) {
-	if p := g.parts.Load(); p != nil {
+func (g *Gateway) current() (*mailservice.Parts, error) { return found(&g.parts) }
+
+// operators returns what an operator's call works with.
+func (g *Gateway) operators() (*admin.Desk, error) { return found(&g.desk) }
+
+func found[T any](there *atomic.Pointer[T]) (*T, error) {
+	if p := there.Load(); p != nil {
 		return p, nil
 	}
 	return nil, enqueue.Away(errors.New("the queue has not been found yet"))
@@ -92,12 +100,22 @@ func (g *Gateway) Run(ctx context.Context, ready func()) error {
 	background.Go(func() { q.view.Run(ctx, begun.Done) })
 	background.Go(func() { q.gauge.Run(ctx, begun.Done) })
 	background.Go(func() { bodysweep.New(q.view, q.bodies, g.env.Log, time.Now).Run(ctx) })
+	background.Go(func() {
+		q.mirror.Run(ctx, func(err error) {
+			g.env.Log.LogAttrs(ctx, slog.LevelWarn, "operators' changes are not read, it is tried again", slog.String("error", err.Error()))
+		})
+	})
+	desk := admin.New(admin.Options{
+		Store: q.changes, Mirror: q.mirror, View: q.view, Partitions: q.partitions(), Log: g.env.Log, Now: time.Now,
+	})
+	background.Go(func() { desk.Run(ctx) })
 	begun.Wait() // both are bounded in time, and neither need have succeeded
 	submitter := submit.New(q.submitOptions())
 	smtpEnded := g.startSMTP(ctx, submitter)
 	g.parts.Store(&mailservice.Parts{
-		Submitter: submitter, View: q.view, Watcher: events.New(q.js), MaxSize: g.cfg.MaxMessageSize.Bytes(),
+		Submitter: submitter, View: q.view, Watcher: events.New(q.js, q.mirror), Canceller: desk, MaxSize: g.cfg.MaxMessageSize.Bytes(),
 	})
+	g.desk.Store(desk)
 	ready()
 	smtpErr := <-smtpEnded // before the appender ends: its sessions have messages to append
 	if smtpErr == nil {

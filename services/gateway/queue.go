@@ -14,6 +14,7 @@ import (
 
 	"github.com/postrider/postrider/kit/bodystore"
 	"github.com/postrider/postrider/kit/bus"
+	"github.com/postrider/postrider/kit/changes"
 	"github.com/postrider/postrider/kit/maillog"
 	"github.com/postrider/postrider/services/gateway/internal/enqueue"
 	"github.com/postrider/postrider/services/gateway/internal/idempotency"
@@ -38,6 +39,8 @@ type queue struct {
 	appender *bus.Appender
 	gauge    *room.Gauge
 	view     *statusview.Keeper
+	changes  *bus.Changes
+	mirror   *changes.Mirror
 }
 
 // openQueue finds the streams, or makes them, and builds what works on them. While the server is away it tries again; a
@@ -95,6 +98,10 @@ func (q *queue) find(ctx context.Context) error {
 			return err
 		}
 	}
+	if q.changes, err = bus.OpenChanges(ctx, q.js); err != nil {
+		return err
+	}
+	q.mirror = changes.NewMirror(q.changes)
 	q.sealer = loopdetect.NewSealer(*key)
 	folder := "" // contents too lie on other machines
 	if q.embedded() {
@@ -122,7 +129,7 @@ func (q *queue) build() error {
 	}
 	var err error
 	q.view, err = statusview.NewKeeper(statusview.Options{
-		Path: filepath.Join(folder, viewFile), Rebuild: q.g.cfg.RebuildView, JS: q.js, Log: env.Log, Now: time.Now,
+		Path: filepath.Join(folder, viewFile), Rebuild: q.g.cfg.RebuildView, JS: q.js, Rules: q.mirror, Log: env.Log, Now: time.Now,
 	}, env.Meter.Meter(scope))
 	if err != nil {
 		return err

@@ -116,7 +116,7 @@ func life(t *testing.T, js jetstream.JetStream) []string {
 func TestEventsOfAMessagesLife(t *testing.T) {
 	js := newQueue(t)
 	want := life(t, js)
-	w := New(js)
+	w := New(js, nil)
 	list := watch(t, w, newCursor().String(), "", len(want))
 	if got := words(list); !slices.Equal(got, want) {
 		t.Errorf("got %v", got)
@@ -139,10 +139,10 @@ func TestEventsOfAMessagesLife(t *testing.T) {
 func TestEveryCursorGoesOnExactly(t *testing.T) {
 	js := newQueue(t)
 	want := life(t, js)
-	w := New(js)
+	w := New(js, nil)
 	list := watch(t, w, newCursor().String(), "", len(want))
 	for seen := 1; seen < len(list); seen++ {
-		rest := watch(t, New(js), list[seen-1].GetCursor(), "", len(want)-seen)
+		rest := watch(t, New(js, nil), list[seen-1].GetCursor(), "", len(want)-seen)
 		if got := words(append(slices.Clone(list[:seen]), rest...)); !slices.Equal(got, want) {
 			t.Errorf("resumed behind event %d: %v", seen, got)
 		}
@@ -159,7 +159,7 @@ func TestEveryCursorGoesOnExactly(t *testing.T) {
 func TestWithoutCursorFromNowOn(t *testing.T) {
 	js := newQueue(t)
 	life(t, js)
-	w := New(js)
+	w := New(js, nil)
 	at, err := w.begin(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
@@ -173,7 +173,7 @@ func TestWithoutCursorFromNowOn(t *testing.T) {
 func TestCursorTooOldNamesTheOldestValidOne(t *testing.T) {
 	js := newQueue(t)
 	life(t, js)
-	w := New(js)
+	w := New(js, nil)
 	s, err := js.Stream(t.Context(), bus.StreamOutcome)
 	if err != nil {
 		t.Fatal(err)
@@ -194,7 +194,7 @@ func TestCursorTooOldNamesTheOldestValidOne(t *testing.T) {
 
 func TestBadCursors(t *testing.T) {
 	js := newQueue(t)
-	w := New(js)
+	w := New(js, nil)
 	beyond := newCursor()
 	beyond.last[bus.StreamMail] = 99
 	for name, text := range map[string]string{
@@ -209,7 +209,7 @@ func TestBadCursors(t *testing.T) {
 
 func TestWatchersAreBounded(t *testing.T) {
 	js := newQueue(t)
-	w := New(js)
+	w := New(js, nil)
 	for range maxWatchers {
 		w.slots <- struct{}{}
 	}

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/postrider/postrider/kit/bus"
+	"github.com/postrider/postrider/kit/changes"
 	"github.com/postrider/postrider/kit/rpc"
 	gatewayv1 "github.com/postrider/postrider/proto/postrider/gateway/v1"
 	"github.com/postrider/postrider/services/gateway/internal/statusview"
@@ -37,12 +38,13 @@ const (
 // Watcher serves watches. It is safe for concurrent use.
 type Watcher struct {
 	js    jetstream.JetStream
+	rules statusview.Rules
 	slots chan struct{}
 }
 
-// New returns a watcher.
-func New(js jetstream.JetStream) *Watcher {
-	return &Watcher{js: js, slots: make(chan struct{}, maxWatchers)}
+// New returns a watcher. rules are the operators' changes, nil shows none.
+func New(js jetstream.JetStream, rules statusview.Rules) *Watcher {
+	return &Watcher{js: js, rules: rules, slots: make(chan struct{}, maxWatchers)}
 }
 
 // Watch calls send for each event behind the request's cursor, from one goroutine, until ctx ends or send fails. The
@@ -69,7 +71,7 @@ func (w *Watcher) Watch(ctx context.Context, in *gatewayv1.WatchEventsRequest, s
 		for {
 			select {
 			case d := <-deliveries:
-				if err := tell(d, at, in.GetMessageId(), send); err != nil {
+				if err := w.tell(d, at, in.GetMessageId(), send); err != nil {
 					return err
 				}
 			case <-ctx.Done():
@@ -169,7 +171,7 @@ func (w *Watcher) read(ctx context.Context, stream string, from uint64, out chan
 }
 
 // tell sends the events of one segment, each with the cursor behind it.
-func tell(d bus.Delivery, at cursor, messageID string, send func(*gatewayv1.WatchEventsResponse) error) error {
+func (w *Watcher) tell(d bus.Delivery, at cursor, messageID string, send func(*gatewayv1.WatchEventsResponse) error) error {
 	told := at.partly[d.Stream]
 	if told.sequence != d.Sequence {
 		told.told = 0
@@ -185,7 +187,7 @@ func tell(d bus.Delivery, at cursor, messageID string, send func(*gatewayv1.Watc
 		if err != nil {
 			continue // the sender's to hold
 		}
-		event, err := eventOf(d, frame)
+		event, err := w.eventOf(d, frame)
 		if err != nil || messageID != "" && event.GetMessageId() != messageID {
 			continue
 		}
@@ -199,7 +201,7 @@ func tell(d bus.Delivery, at cursor, messageID string, send func(*gatewayv1.Watc
 }
 
 // eventOf says what a record or outcome means.
-func eventOf(d bus.Delivery, frame bus.Frame) (*gatewayv1.WatchEventsResponse, error) {
+func (w *Watcher) eventOf(d bus.Delivery, frame bus.Frame) (*gatewayv1.WatchEventsResponse, error) {
 	if d.Stream == bus.StreamOutcome {
 		o, err := frame.Outcome()
 		if err != nil {
@@ -210,6 +212,9 @@ func eventOf(d bus.Delivery, frame bus.Frame) (*gatewayv1.WatchEventsResponse, e
 		if event.Recipients, all = statusview.Outcome(o); all {
 			event.Kind = "settled"
 		}
+		w.stand(event, changes.Mail{
+			MessageID: o.GetMessageId(), Destination: o.GetDestination(), AcceptedAt: o.GetAcceptedAt().AsTime(),
+		})
 		return event, nil
 	}
 	record, err := frame.Mail()
@@ -225,5 +230,12 @@ func eventOf(d bus.Delivery, frame bus.Frame) (*gatewayv1.WatchEventsResponse, e
 		event.Kind = "accepted"
 	}
 	event.Recipients = statusview.Record(record, due)
+	w.stand(event, changes.Of(record))
 	return event, nil
+}
+
+func (w *Watcher) stand(event *gatewayv1.WatchEventsResponse, mail changes.Mail) {
+	if w.rules != nil {
+		statusview.Stand(event.GetRecipients(), w.rules.Standing(mail))
+	}
 }

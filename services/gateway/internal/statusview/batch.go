@@ -271,7 +271,7 @@ func (p *part) write(ctx context.Context, stmt *sql.Stmt) error {
 		}
 	}
 	_, err = stmt.ExecContext(ctx, p.messageID, p.number, p.destination, p.hop, nanos(p.next), nanos(p.doneAt), results,
-		blob(history), p.states())
+		blob(history), p.states(), p.waiting())
 	return err
 }
 

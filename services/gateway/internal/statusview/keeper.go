@@ -112,6 +112,15 @@ func (k *Keeper) List(ctx context.Context, in *gatewayv1.ListMessagesRequest) (*
 	return v.List(ctx, in)
 }
 
+// Waiting is View.Waiting.
+func (k *Keeper) Waiting(ctx context.Context) ([]Waiting, error) {
+	v, err := k.current()
+	if err != nil {
+		return nil, err
+	}
+	return v.Waiting(ctx)
+}
+
 // Current is View.Current (idempotency.Memory).
 func (k *Keeper) Current() error {
 	v, err := k.current()

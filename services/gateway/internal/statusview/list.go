@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/postrider/postrider/kit/changes"
 	"github.com/postrider/postrider/kit/mailaddr"
 	"github.com/postrider/postrider/kit/rpc"
 	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
@@ -30,7 +31,7 @@ const (
 // List returns messages that fit a filter, the newest first, without their attempts (AIP-158). The error is an
 // *rpc.Error, or that of ctx.
 func (v *View) List(ctx context.Context, in *gatewayv1.ListMessagesRequest) (*gatewayv1.ListMessagesResponse, error) {
-	q, err := newListQuery(in)
+	q, err := newListQuery(in, v.changes())
 	if err != nil {
 		return nil, err
 	}
@@ -50,6 +51,9 @@ type listQuery struct {
 	args   []any
 	size   int
 	filter []byte
+	// What is asked of a part, for when operators' changes show it in another state than the file has.
+	states      int64
+	destination string
 }
 
 func (q *listQuery) and(condition string, args ...any) {
@@ -63,7 +67,7 @@ func invalidList(field, description string) *rpc.Error {
 	}
 }
 
-func newListQuery(in *gatewayv1.ListMessagesRequest) (*listQuery, error) {
+func newListQuery(in *gatewayv1.ListMessagesRequest, rules []changes.Entry) (*listQuery, error) {
 	q := &listQuery{size: int(in.GetPageSize()), filter: filterDigest(in)}
 	switch {
 	case q.size < 0:
@@ -86,11 +90,11 @@ func newListQuery(in *gatewayv1.ListMessagesRequest) (*listQuery, error) {
 	if at := in.GetAcceptedBefore(); at != nil {
 		q.and("accepted_at < ?", at.AsTime().UnixNano())
 	}
-	return q, q.parts(in)
+	return q, q.parts(in, rules)
 }
 
 // parts adds what is asked of recipients: one part must fit both.
-func (q *listQuery) parts(in *gatewayv1.ListMessagesRequest) error {
+func (q *listQuery) parts(in *gatewayv1.ListMessagesRequest, rules []changes.Entry) error {
 	condition, args := "", []any{}
 	bits := int64(0)
 	for _, s := range in.GetStates() {
@@ -99,8 +103,9 @@ func (q *listQuery) parts(in *gatewayv1.ListMessagesRequest) error {
 		}
 		bits |= 1 << s
 	}
-	if bits != 0 {
-		condition, args = " AND states & ? <> 0", append(args, bits)
+	if q.states = bits; bits != 0 {
+		other, more := shownOtherwise(bits, rules)
+		condition, args = " AND (states & ? <> 0"+other+")", append(append(args, bits), more...)
 	}
 	if domain := in.GetDestination(); domain != "" {
 		destination := strings.ToLower(domain)
@@ -109,6 +114,7 @@ func (q *listQuery) parts(in *gatewayv1.ListMessagesRequest) error {
 		} else if ascii, err := mailaddr.ToASCII(domain); err == nil {
 			destination = ascii
 		}
+		q.destination = destination
 		condition, args = condition+" AND destination = ?", append(args, destination)
 	}
 	if condition != "" {
@@ -170,7 +176,10 @@ func (v *View) list(ctx context.Context, q *listQuery) (*gatewayv1.ListMessagesR
 		if err != nil {
 			return nil, err
 		}
-		shown := present(m, parts)
+		if !v.stillFits(q, m, parts) {
+			continue
+		}
+		shown := v.present(m, parts)
 		for _, r := range shown.GetRecipients() {
 			r.Attempts = nil
 		}

@@ -86,7 +86,10 @@ func (p *part) moved(record *eventv1.QueuedMail, due time.Time) {
 	for _, r := range record.GetEnvelope().GetRecipients() {
 		state := eventv1.RecipientState_RECIPIENT_STATE_QUEUED
 		switch {
-		case record.GetMovedFor() == "hold":
+		case record.GetMovedFor() == "hold", record.GetMovedFor() == "park":
+			if record.GetHop() < p.hop {
+				continue // it has left PARK meanwhile
+			}
 			state = eventv1.RecipientState_RECIPIENT_STATE_HELD
 		case record.GetAttempt() > 0:
 			state = eventv1.RecipientState_RECIPIENT_STATE_DEFERRED
@@ -129,6 +132,9 @@ func (p *part) settled(o *eventv1.Outcome) {
 		if o.GetAttempt() == nil { // an operator's or a sweep's: it stands at what there was
 			if known := p.find(r.GetRecipient().GetIndex()); known != nil {
 				attempt = known.attempt
+				if known.GetState() == eventv1.RecipientState_RECIPIENT_STATE_HELD && !final(r.GetState()) && o.GetHop() < p.hop {
+					continue // it was told of a delay, and lies in PARK since
+				}
 			}
 		}
 		p.set(attempt, r)

@@ -110,7 +110,7 @@ type step func(*part)
 // shown presents one part as a message.
 func shown(p *part) *gatewayv1.Message {
 	m := fromRecord(record(nil, 0))
-	return proto.CloneOf(present(m, []*part{p}))
+	return proto.CloneOf(new(View).present(m, []*part{p}))
 }
 
 // TestFoldOrderDoesNotMatter folds the life of a record in every order in which its streams may be read.

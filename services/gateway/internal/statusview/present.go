@@ -13,7 +13,7 @@ import (
 )
 
 // present shows a message with its recipients in the order of the submission.
-func present(m *message, parts []*part) *gatewayv1.Message {
+func (v *View) present(m *message, parts []*part) *gatewayv1.Message {
 	shown := m.facts
 	shown.MessageId, shown.Sender, shown.Tenant, shown.Tag = m.id, m.sender, m.tenant, m.tag
 	shown.AcceptedAt = timestamppb.New(m.acceptedAt)
@@ -23,8 +23,11 @@ func present(m *message, parts []*part) *gatewayv1.Message {
 	}
 	var list []placed
 	for _, p := range parts {
+		standing := v.standing(m, p)
 		for _, r := range p.results {
-			list = append(list, placed{r.GetRecipient().GetIndex(), p.recipient(r)})
+			status := p.recipient(r)
+			stand(status, standing)
+			list = append(list, placed{r.GetRecipient().GetIndex(), status})
 		}
 	}
 	slices.SortStableFunc(list, func(a, b placed) int { return int(a.index) - int(b.index) })

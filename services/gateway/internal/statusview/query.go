@@ -53,7 +53,7 @@ func (v *View) Message(ctx context.Context, id string) (shown *gatewayv1.Message
 	case m == nil:
 		return nil, "", notFound()
 	}
-	shown = present(m, parts)
+	shown = v.present(m, parts)
 	shown.ViewLag = v.lagProto()
 	return shown, m.caller, nil
 }

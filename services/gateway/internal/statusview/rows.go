@@ -85,6 +85,17 @@ func (p *part) states() int64 {
 	return bits
 }
 
+// waiting counts the recipients that are not final.
+func (p *part) waiting() int {
+	n := 0
+	for _, r := range p.results {
+		if !final(r.GetState()) {
+			n++
+		}
+	}
+	return n
+}
+
 const partColumns = "message_id, number, destination, hop, next_at, done_at, results, history"
 
 func scanPart(row interface{ Scan(...any) error }) (*part, error) {

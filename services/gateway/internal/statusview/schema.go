@@ -17,7 +17,7 @@ import (
 
 // schemaVersion changes with every change of the tables or of what stands in them; a file of another version is folded
 // anew.
-const schemaVersion = 1
+const schemaVersion = 2
 
 const schema = `
 CREATE TABLE position (
@@ -49,10 +49,12 @@ CREATE TABLE part (
 	hop         INTEGER NOT NULL,
 	next_at     INTEGER NOT NULL, -- Unix nanoseconds, 0 when not known
 	done_at     INTEGER NOT NULL, -- Unix nanoseconds, 0 before the end
+	waiting     INTEGER NOT NULL, -- recipients that are not final
 	results     BLOB NOT NULL,
 	history     BLOB,
 	PRIMARY KEY (message_id, number)
 ) WITHOUT ROWID;
+CREATE INDEX part_waiting ON part (destination, message_id, waiting) WHERE done_at = 0;
 `
 
 // database is the file with one connection to write and several to read.
@@ -70,10 +72,10 @@ const (
 	putMessage = `INSERT INTO message (` + messageColumns + `) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)
 		ON CONFLICT (id) DO UPDATE SET recipients = excluded.recipients, caller = excluded.caller,
 		body_ref = excluded.body_ref, parts = excluded.parts`
-	putPart = `INSERT INTO part (` + partColumns + `, states) VALUES (?,?,?,?,?,?,?,?,?)
+	putPart = `INSERT INTO part (` + partColumns + `, states, waiting) VALUES (?,?,?,?,?,?,?,?,?,?)
 		ON CONFLICT (message_id, number) DO UPDATE SET destination = excluded.destination, hop = excluded.hop,
 		next_at = excluded.next_at, done_at = excluded.done_at, results = excluded.results, history = excluded.history,
-		states = excluded.states`
+		states = excluded.states, waiting = excluded.waiting`
 	putPosition = `UPDATE position SET sequence = ? WHERE stream = ?`
 )
 

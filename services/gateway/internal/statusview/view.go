@@ -30,15 +30,17 @@ const (
 	readBytes = 1 << 20
 )
 
-// Options say where a view lies and what it folds. All are required.
+// Options say where a view lies and what it folds. All are required but Rules.
 type Options struct {
 	// Path is the SQLite file.
 	Path string
 	// Rebuild begins with an empty file.
 	Rebuild bool
 	JS      jetstream.JetStream
-	Log     *slog.Logger
-	Now     func() time.Time
+	// Rules are the operators' changes, which show before anything was done about them; nil shows none.
+	Rules Rules
+	Log   *slog.Logger
+	Now   func() time.Time
 }
 
 // View is the status view of this gateway.
