@@ -32,6 +32,7 @@ type commands struct {
 	Trace   traceCommand   `cmd:"" help:"Show the trace of a message from Jaeger: each step, why each host was left, loop decisions."`
 	List    listCommand    `cmd:"" help:"List messages, the newest first."`
 	Watch   watchCommand   `cmd:"" help:"Print what happens to messages as it happens."`
+	Cancel  cancelCommand  `cmd:"" help:"Take messages back."`
 	Queue   queueCommands  `cmd:"" help:"The queue."`
 	Route   routeCommand   `cmd:"" help:"Show the mail hosts of a domain, or why there are none."`
 	Probe   probeCommand   `cmd:"" help:"Go the way mail to a domain would go, up to RCPT and without mail, and show each step."`

@@ -15,7 +15,13 @@ import (
 )
 
 type queueCommands struct {
-	Lanes lanesCommand `cmd:"" help:"Show the lanes a sender holds mail in."`
+	List    destinationsCommand `cmd:"" help:"Show the destinations mail waits for, the fullest first, and those that are suspended."`
+	Lanes   lanesCommand        `cmd:"" help:"Show the lanes a sender holds mail in."`
+	Suspend suspendCommand      `cmd:"" help:"Keep all mail to a destination until it is resumed."`
+	Resume  resumeCommand       `cmd:"" help:"Take a suspension back."`
+	Retry   retryCommand        `cmd:"" help:"Attempt waiting mail at once."`
+	Hold    holdCommand         `cmd:"" help:"Set messages aside: those named, or all that wait now for a domain."`
+	Release releaseCommand      `cmd:"" help:"Take a hold back."`
 }
 
 type lanesCommand struct {
