@@ -14,8 +14,13 @@ import (
 // ErrCursorMoved reports that somebody else has moved a cursor: another process does the work.
 var ErrCursorMoved = errors.New("cursor was moved by somebody else")
 
+// Told in place of a partition is the cursor over JOINED: its Sequence is the Unix time, in seconds, of the last end of a
+// window whose joined notifications were all told.
+const Told = -1
+
 // Cursor is how far notifications of a partition have come. The zero position is before everything.
 type Cursor struct {
+	// Partition is a partition, or Told.
 	Partition int
 	// Sequence is a sequence of OUTCOME: of this partition everything at or below it is passed.
 	Sequence uint64
@@ -38,7 +43,12 @@ func OpenCursors(ctx context.Context, js jetstream.JetStream) (*Cursors, error) 
 	return &Cursors{js: js, kv: kv}, nil
 }
 
-func cursorKey(partition int) string { return "dsn.cursor." + strconv.Itoa(partition) }
+func cursorKey(partition int) string {
+	if partition == Told {
+		return "dsn.told"
+	}
+	return "dsn.cursor." + strconv.Itoa(partition)
+}
 
 // Read returns the cursor of a partition as the leader knows it; where none was stored, one at 0.
 func (c *Cursors) Read(ctx context.Context, partition int) (Cursor, error) {

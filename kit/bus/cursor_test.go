@@ -45,6 +45,12 @@ func TestCursorBeginsBeforeEverythingAndKeepsItsPlace(t *testing.T) {
 			t.Errorf("read %+v, want %+v", read, at)
 		}
 	}
+	if told := mustRead(t, c, Told); told.Sequence != 0 {
+		t.Errorf("cursor over what was told: %+v", told)
+	}
+	if told, err := c.Advance(ctx, mustRead(t, c, Told), 1762077600); err != nil || mustRead(t, c, Told) != told {
+		t.Errorf("Advance of what was told = %+v, %v", told, err)
+	}
 	if other := mustRead(t, c, 2); other.Sequence != 0 {
 		t.Errorf("cursor of another partition: %+v", other)
 	}

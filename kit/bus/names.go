@@ -19,11 +19,12 @@ const (
 	StreamPark    = "PARK"    // segments of suspended destinations and held messages
 	StreamOutcome = "OUTCOME" // segments of what attempts settled
 	StreamBodies  = "BODIES"  // chunks of contents that are not inline
+	StreamJoined  = "JOINED"  // segments of notifications that wait to be told in one list (D-17)
 )
 
 // Names of the key-value buckets.
 const (
-	BucketOwners       = "OWNERS"       // lease.<partition>, lease.<name>, sender.<owner>, dsn.cursor.<partition>
+	BucketOwners       = "OWNERS"       // lease.<partition>, lease.<name>, sender.<owner>, dsn.cursor.<partition>, dsn.told
 	BucketChanges      = "CHANGES"      // operators' changes: change.<id>, progress.<id>.<partition>
 	BucketSuppression  = "SUPPRESSION"  // suppressed recipients
 	BucketFingerprints = "FINGERPRINTS" // loop detection
@@ -116,6 +117,8 @@ func StreamOf(subject string) (stream string, ok bool) {
 		return StreamOutcome, true
 	case parts[0] == "body" && len(parts) == 3:
 		return StreamBodies, true
+	case parts[0] == "joined" && len(parts) == 2:
+		return StreamJoined, true
 	}
 	return "", false
 }

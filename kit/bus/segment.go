@@ -60,6 +60,11 @@ func FrameOutcome(o *eventv1.Outcome, returned ...[]byte) (Frame, error) {
 	return newFrame("outcome "+o.GetId(), o, returned)
 }
 
+// FrameJoined makes the frame of a notification that is told later.
+func FrameJoined(n *eventv1.JoinedNotice) (Frame, error) {
+	return newFrame("joined notification of outcome "+n.GetOutcomeId(), n, nil)
+}
+
 func newFrame(what string, m proto.Message, content [][]byte) (Frame, error) {
 	meta, err := proto.Marshal(m)
 	if err != nil {
@@ -88,6 +93,15 @@ func (f Frame) Outcome() (*eventv1.Outcome, error) {
 		return nil, &CorruptError{Index: f.index, Reason: "record is not an Outcome", Err: err}
 	}
 	return o, nil
+}
+
+// Joined decodes the meta of a frame in JOINED. The error is a *CorruptError.
+func (f Frame) Joined() (*eventv1.JoinedNotice, error) {
+	n := new(eventv1.JoinedNotice)
+	if err := proto.Unmarshal(f.Meta, n); err != nil {
+		return nil, &CorruptError{Index: f.index, Reason: "record is not a JoinedNotice", Err: err}
+	}
+	return n, nil
 }
 
 // Size returns the bytes the frame takes in a segment.

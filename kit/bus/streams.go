@@ -158,12 +158,13 @@ func (l Layout) streams() []jetstream.StreamConfig {
 		mail.MaxBytes = l.MaxStore / 100 * mailShare
 	}
 	minutes := l.retryMinutes()
-	all := make([]jetstream.StreamConfig, 0, 4+len(minutes))
+	all := make([]jetstream.StreamConfig, 0, 5+len(minutes))
 	all = append(all,
 		mail,
 		l.stream(StreamPark, ParkSubjects(AnyPartition)),
 		l.stream(StreamOutcome, "outcome.*.*"),
 		l.stream(StreamBodies, "body.*.*"),
+		l.stream(StreamJoined, JoinedSubjects()),
 	)
 	for _, m := range minutes {
 		all = append(all, l.stream(RetryStream(m), RetrySubject(m, AnyPartition)))

@@ -30,7 +30,8 @@ func TestEnsureCreatesTheFinalForm(t *testing.T) {
 	}
 	for name, subject := range map[string]string{
 		StreamMail: "mail.*", StreamPark: "park.*.*", StreamOutcome: "outcome.*.*", StreamBodies: "body.*.*",
-		"RETRY_0": "retry.0.*", "RETRY_240": "retry.240.*",
+		StreamJoined: "joined.*",
+		"RETRY_0":    "retry.0.*", "RETRY_240": "retry.240.*",
 	} {
 		s, err := js.Stream(ctx, name)
 		if err != nil {

@@ -16,6 +16,9 @@ func All() []string {
 		"sender.last.before", "sender.last.after",
 		"sender.purge.before", "sender.purge.after",
 		"dsn.submit.before", "dsn.submit.after",
+		"dsn.join.before", "dsn.join.after",
+		"dsn.list.before", "dsn.list.after",
+		"dsn.told.before", "dsn.told.after",
 		"dsn.cursor.before", "dsn.cursor.after",
 	}
 }

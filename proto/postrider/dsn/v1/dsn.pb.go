@@ -14,6 +14,7 @@ import (
 	v1 "github.com/postrider/postrider/proto/postrider/event/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -87,13 +88,15 @@ func (Kind) EnumDescriptor() ([]byte, []int) {
 	return file_postrider_dsn_v1_dsn_proto_rawDescGZIP(), []int{0}
 }
 
-// PreviewRequest is an outcome.
+// PreviewRequest is an outcome, or names what is looked up in the queue. Exactly one of outcome and id is given.
 type PreviewRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The outcome.
 	Outcome *v1.Outcome `protobuf:"bytes,1,opt,name=outcome,proto3" json:"outcome,omitempty"`
-	// What the notification may return of the original: its header block or its content.
-	Original      []byte `protobuf:"bytes,2,opt,name=original,proto3" json:"original,omitempty"`
+	// What the notification may return of the original: its header block or its content. Only with outcome.
+	Original []byte `protobuf:"bytes,2,opt,name=original,proto3" json:"original,omitempty"`
+	// Id of a message, for all its outcomes that are still kept, or id of one outcome, "<message id>.<part>.<attempt>".
+	Id            string `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -142,10 +145,17 @@ func (x *PreviewRequest) GetOriginal() []byte {
 	return nil
 }
 
-// PreviewResponse is one decision for each kind that was looked at.
+func (x *PreviewRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// PreviewResponse is one decision for each outcome and kind that was looked at.
 type PreviewResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Decisions.
+	// Decisions, outcomes in the order in which they were stored.
 	Decisions     []*Decision `protobuf:"bytes,1,rep,name=decisions,proto3" json:"decisions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -205,8 +215,14 @@ type Decision struct {
 	Message []byte `protobuf:"bytes,6,opt,name=message,proto3" json:"message,omitempty"`
 	// Idempotency key it is submitted under: "dsn/<outcome id>/<kind>".
 	IdempotencyKey string `protobuf:"bytes,7,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Id of the outcome.
+	OutcomeId string `protobuf:"bytes,8,opt,name=outcome_id,json=outcomeId,proto3" json:"outcome_id,omitempty"`
+	// When the outcome was decided. Absent when it does not say.
+	DecidedAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=decided_at,json=decidedAt,proto3" json:"decided_at,omitempty"`
+	// Addresses of the recipients.
+	Addresses     []string `protobuf:"bytes,10,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Decision) Reset() {
@@ -288,16 +304,38 @@ func (x *Decision) GetIdempotencyKey() string {
 	return ""
 }
 
+func (x *Decision) GetOutcomeId() string {
+	if x != nil {
+		return x.OutcomeId
+	}
+	return ""
+}
+
+func (x *Decision) GetDecidedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DecidedAt
+	}
+	return nil
+}
+
+func (x *Decision) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
 var File_postrider_dsn_v1_dsn_proto protoreflect.FileDescriptor
 
 const file_postrider_dsn_v1_dsn_proto_rawDesc = "" +
 	"\n" +
-	"\x1apostrider/dsn/v1/dsn.proto\x12\x10postrider.dsn.v1\x1a postrider/event/v1/outcome.proto\"c\n" +
+	"\x1apostrider/dsn/v1/dsn.proto\x12\x10postrider.dsn.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a postrider/event/v1/outcome.proto\"s\n" +
 	"\x0ePreviewRequest\x125\n" +
 	"\aoutcome\x18\x01 \x01(\v2\x1b.postrider.event.v1.OutcomeR\aoutcome\x12\x1a\n" +
-	"\boriginal\x18\x02 \x01(\fR\boriginal\"K\n" +
+	"\boriginal\x18\x02 \x01(\fR\boriginal\x12\x0e\n" +
+	"\x02id\x18\x03 \x01(\tR\x02id\"K\n" +
 	"\x0fPreviewResponse\x128\n" +
-	"\tdecisions\x18\x01 \x03(\v2\x1a.postrider.dsn.v1.DecisionR\tdecisions\"\xf2\x01\n" +
+	"\tdecisions\x18\x01 \x03(\v2\x1a.postrider.dsn.v1.DecisionR\tdecisions\"\xea\x02\n" +
 	"\bDecision\x12*\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x16.postrider.dsn.v1.KindR\x04kind\x12\x10\n" +
 	"\x03due\x18\x02 \x01(\bR\x03due\x12\x16\n" +
@@ -307,7 +345,13 @@ const file_postrider_dsn_v1_dsn_proto_rawDesc = "" +
 	"recipients\x12-\n" +
 	"\x12envelope_recipient\x18\x05 \x01(\tR\x11envelopeRecipient\x12\x18\n" +
 	"\amessage\x18\x06 \x01(\fR\amessage\x12'\n" +
-	"\x0fidempotency_key\x18\a \x01(\tR\x0eidempotencyKey*e\n" +
+	"\x0fidempotency_key\x18\a \x01(\tR\x0eidempotencyKey\x12\x1d\n" +
+	"\n" +
+	"outcome_id\x18\b \x01(\tR\toutcomeId\x129\n" +
+	"\n" +
+	"decided_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tdecidedAt\x12\x1c\n" +
+	"\taddresses\x18\n" +
+	" \x03(\tR\taddresses*e\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vKIND_FAILED\x10\x01\x12\x10\n" +
@@ -333,23 +377,25 @@ func file_postrider_dsn_v1_dsn_proto_rawDescGZIP() []byte {
 var file_postrider_dsn_v1_dsn_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_postrider_dsn_v1_dsn_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_postrider_dsn_v1_dsn_proto_goTypes = []any{
-	(Kind)(0),               // 0: postrider.dsn.v1.Kind
-	(*PreviewRequest)(nil),  // 1: postrider.dsn.v1.PreviewRequest
-	(*PreviewResponse)(nil), // 2: postrider.dsn.v1.PreviewResponse
-	(*Decision)(nil),        // 3: postrider.dsn.v1.Decision
-	(*v1.Outcome)(nil),      // 4: postrider.event.v1.Outcome
+	(Kind)(0),                     // 0: postrider.dsn.v1.Kind
+	(*PreviewRequest)(nil),        // 1: postrider.dsn.v1.PreviewRequest
+	(*PreviewResponse)(nil),       // 2: postrider.dsn.v1.PreviewResponse
+	(*Decision)(nil),              // 3: postrider.dsn.v1.Decision
+	(*v1.Outcome)(nil),            // 4: postrider.event.v1.Outcome
+	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
 }
 var file_postrider_dsn_v1_dsn_proto_depIdxs = []int32{
 	4, // 0: postrider.dsn.v1.PreviewRequest.outcome:type_name -> postrider.event.v1.Outcome
 	3, // 1: postrider.dsn.v1.PreviewResponse.decisions:type_name -> postrider.dsn.v1.Decision
 	0, // 2: postrider.dsn.v1.Decision.kind:type_name -> postrider.dsn.v1.Kind
-	1, // 3: postrider.dsn.v1.DsnService.Preview:input_type -> postrider.dsn.v1.PreviewRequest
-	2, // 4: postrider.dsn.v1.DsnService.Preview:output_type -> postrider.dsn.v1.PreviewResponse
-	4, // [4:5] is the sub-list for method output_type
-	3, // [3:4] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	5, // 3: postrider.dsn.v1.Decision.decided_at:type_name -> google.protobuf.Timestamp
+	1, // 4: postrider.dsn.v1.DsnService.Preview:input_type -> postrider.dsn.v1.PreviewRequest
+	2, // 5: postrider.dsn.v1.DsnService.Preview:output_type -> postrider.dsn.v1.PreviewResponse
+	5, // [5:6] is the sub-list for method output_type
+	4, // [4:5] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_postrider_dsn_v1_dsn_proto_init() }
