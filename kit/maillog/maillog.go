@@ -48,7 +48,7 @@ type Event struct {
 	Failure *smtpreply.Error
 	// Reason is the machine-readable reason where there is no Failure.
 	Reason string
-	// Next is when the next attempt is due.
+	// Next is when the next attempt is due; of a notification that is told later, when that is.
 	Next time.Time
 	// Duration is how long it took.
 	Duration time.Duration
@@ -85,6 +85,12 @@ func (l Logger) Expired(ctx context.Context, e Event) { l.write(ctx, slog.LevelW
 
 // Notified tells that a notification about the message was handed in.
 func (l Logger) Notified(ctx context.Context, e Event) { l.write(ctx, slog.LevelInfo, "notified", e) }
+
+// Throttled tells that a notification is told later, in a list, since there are too many of them (D-17). Its reason is the
+// limit that was passed.
+func (l Logger) Throttled(ctx context.Context, e Event) {
+	l.write(ctx, slog.LevelInfo, "notify_throttled", e)
+}
 
 func (l Logger) write(ctx context.Context, level slog.Level, event string, e Event) {
 	if l.log == nil || !l.log.Enabled(ctx, level) {

@@ -38,6 +38,7 @@ func TestLogger_EveryEventHasItsThreeFields(t *testing.T) {
 	for event, write := range map[string]func(context.Context, Event){
 		"accepted": log.Accepted, "refused": log.Refused, "attempted": log.Attempted, "deferred": log.Deferred,
 		"delivered": log.Delivered, "bounced": log.Bounced, "expired": log.Expired, "notified": log.Notified,
+		"notify_throttled": log.Throttled,
 	} {
 		write(t.Context(), Event{})
 		got := fields(t, out)

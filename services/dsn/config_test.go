@@ -5,6 +5,7 @@ package dsn
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/postrider/postrider/kit/config"
 )
@@ -21,12 +22,17 @@ func TestDefaultIsValid(t *testing.T) {
 
 func TestValidateNamesEachKey(t *testing.T) {
 	tests := map[string]func(*Config){
-		"dsn.listen":            func(c *Config) { c.Listen = "nowhere" },
-		"dsn.gateway_address":   func(c *Config) { c.GatewayAddress = "localhost" },
-		"dsn.from":              func(c *Config) { c.From = "a@b" },
-		"dsn.max_returned_size": func(c *Config) { c.MaxReturnedSize = 2 * config.MiB },
-		"dsn.concurrency":       func(c *Config) { c.Concurrency = 0 },
-		"dsn.submit_timeout":    func(c *Config) { c.SubmitTimeout = 0 },
+		"dsn.listen":                 func(c *Config) { c.Listen = "nowhere" },
+		"dsn.gateway_address":        func(c *Config) { c.GatewayAddress = "localhost" },
+		"dsn.from":                   func(c *Config) { c.From = "a@b" },
+		"dsn.max_returned_size":      func(c *Config) { c.MaxReturnedSize = 2 * config.MiB },
+		"dsn.concurrency":            func(c *Config) { c.Concurrency = 0 },
+		"dsn.submit_timeout":         func(c *Config) { c.SubmitTimeout = 0 },
+		"dsn.throttle.per_sender":    func(c *Config) { c.Throttle.PerSender = -1 },
+		"dsn.throttle.per_domain":    func(c *Config) { c.Throttle.PerDomain = -1 },
+		"dsn.throttle.per_recipient": func(c *Config) { c.Throttle.PerRecipient = -1 },
+		"dsn.throttle.window":        func(c *Config) { c.Throttle.Window = config.Duration(1500 * time.Millisecond) },
+		"dsn.postmaster":             func(c *Config) { c.Postmaster = "postmaster" },
 	}
 	all := Default()
 	for key, change := range tests {

@@ -56,6 +56,7 @@ func New(ctx context.Context, cfg Config, env runner.Env) (runner.Service, error
 	}
 	s.notifier, err = notify.New(notify.Options{
 		Composer: s.composer, Submitter: client, Log: env.Log, Tracer: env.Tracer, Meter: env.Meter,
+		Limits: cfg.Throttle.limits(), Postmaster: cfg.Postmaster,
 	})
 	if err != nil {
 		_ = s.gateway.Close()
@@ -86,7 +87,7 @@ func reportingMTA(ctx context.Context, env runner.Env) string {
 
 // Register adds the gRPC service (runner.Service).
 func (s *service) Register(r grpc.ServiceRegistrar) {
-	dsnv1.RegisterDsnServiceServer(r, &previewer{composer: s.composer})
+	dsnv1.RegisterDsnServiceServer(r, &previewer{composer: s.composer, notifier: s.notifier})
 }
 
 // Run follows the outcomes whenever no other process does (runner.Service).
@@ -115,10 +116,15 @@ func (s *service) Run(ctx context.Context, ready func()) error {
 	for ctx.Err() == nil {
 		s.work(ctx, leases, follow.Options{
 			JetStream: js, Cursors: cursors, Partitions: s.layout().Partitions, Concurrency: s.config.Concurrency,
-			Handler: s.notifier, Log: s.env.Log,
+			Idle: s.idle(), Since: s.config.Throttle.limits().Begin, Log: s.env.Log,
 		})
 	}
 	return nil
+}
+
+// idle is how often is looked at what nothing tells of, such as the end of a window.
+func (s *service) idle() time.Duration {
+	return min(follow.DefaultIdle, max(s.config.Throttle.Window.Std()/4, 100*time.Millisecond))
 }
 
 // layout is what the streams have to look like.

@@ -224,13 +224,15 @@ type world struct {
 	log       *lockedBuffer
 	layout    bus.Layout
 	appended  int
+	settings  string // further settings of a process: "key: value"
 }
 
 func newWorld(t *testing.T, partitions int, change ...func(*bustest.Options)) *world {
 	t.Helper()
 	w := &world{
 		t: t, gateway: newGateway(), spans: tracetest.NewSpanRecorder(), log: &lockedBuffer{},
-		layout: bus.Layout{Partitions: partitions, Replicas: 1, MaxStore: config.GiB.Bytes(), OutcomeBytes: config.MiB.Bytes()},
+		settings: "throttle: {per_recipient: 1000000, per_sender: 1000000}",
+		layout:   bus.Layout{Partitions: partitions, Replicas: 1, MaxStore: config.GiB.Bytes(), OutcomeBytes: config.MiB.Bytes()},
 	}
 	options := bustest.Options{Configure: func(o *server.Options) { o.MaxPayload = bus.MaxPayload }}
 	for _, c := range change {
@@ -281,6 +283,7 @@ func (w *world) start(change ...func(*Config, *runner.Env)) *process {
 	w.t.Helper()
 	cfg := Default()
 	cfg.GatewayAddress, cfg.TokenFile = w.address, w.tokenFile
+	cfg.Throttle.PerRecipient, cfg.Throttle.PerSender = 1<<20, 1<<20 // most outcomes here have the same sender and recipient
 	conn := w.nats.Connect()
 	env := runner.Env{
 		Name: "dsn", Node: config.Node{Name: "mail.example.org"},

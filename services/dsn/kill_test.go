@@ -34,8 +34,8 @@ func (w *world) spawn() *child {
 node: {name: mail.example.org, http_listen: "off"}
 nats: {url: %q, replicas: 1, max_store: 1GiB, outcome_bytes: 1MiB}
 queue: {partitions: %d, lease_ttl: 1s}
-dsn: {listen: "127.0.0.1:0", gateway_address: %q, token_file: %q, concurrency: 3}
-`, w.nats.URL(), w.layout.Partitions, w.address, w.tokenFile)
+dsn: {listen: "127.0.0.1:0", gateway_address: %q, token_file: %q, concurrency: 3, %s}
+`, w.nats.URL(), w.layout.Partitions, w.address, w.tokenFile, w.settings)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		w.t.Fatal(err)
 	}

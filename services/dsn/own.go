@@ -35,7 +35,10 @@ func (s *service) work(ctx context.Context, leases *bus.Leases, o follow.Options
 		}
 	}()
 	s.env.Log.LogAttrs(ctx, slog.LevelInfo, "making notifications", slog.String("owner", s.owner))
+	tenure := s.notifier.Tenure(o.JetStream, o.Cursors, o.Idle)
+	o.Handler, o.Beside = tenure, tenure.Beside
 	err = follow.New(o).Run(owned)
+	tenure.Close()
 	stop()
 	releaseCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	defer cancel()

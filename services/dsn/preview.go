@@ -11,6 +11,7 @@ import (
 
 	"github.com/postrider/postrider/kit/rpc"
 	dsnv1 "github.com/postrider/postrider/proto/postrider/dsn/v1"
+	"github.com/postrider/postrider/services/dsn/internal/notify"
 	"github.com/postrider/postrider/services/dsn/internal/policy"
 	"github.com/postrider/postrider/services/dsn/internal/report"
 )
@@ -20,6 +21,7 @@ import (
 type previewer struct {
 	dsnv1.UnimplementedDsnServiceServer
 	composer report.Composer
+	notifier *notify.Notifier
 }
 
 // Preview returns the notifications an outcome would produce, or why there is none. INVALID_ARGUMENT: no notification
@@ -30,7 +32,11 @@ func (p *previewer) Preview(_ context.Context, request *dsnv1.PreviewRequest) (*
 		return nil, invalid("outcome", "must be given")
 	}
 	response := &dsnv1.PreviewResponse{}
-	for _, d := range policy.Decide(outcome) {
+	decisions := policy.Decide(outcome)
+	if p.notifier != nil {
+		decisions = p.notifier.Look(outcome, decisions, time.Now())
+	}
+	for _, d := range decisions {
 		decision := &dsnv1.Decision{Kind: d.Kind.Proto(), Due: d.Due(), Reason: string(d.Reason)}
 		for _, i := range d.Recipients {
 			decision.Recipients = append(decision.Recipients, uint32(i))

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -14,7 +15,6 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/postrider/postrider/kit/bus"
-	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
 	"github.com/postrider/postrider/services/dsn/internal/notify"
 )
 
@@ -40,7 +40,14 @@ const DefaultIdle = 15 * time.Second
 
 // Handler settles outcomes.
 type Handler interface {
-	// Handle returns nil once the outcome is settled for good. Its only error is that of ctx.
+	// Begin is called before anything else with where the cursors stand. After an error it is called again.
+	Begin(ctx context.Context, cursors []bus.Cursor) error
+	// Recall is told of outcomes that are settled already, but belong to what is counted together with those that are
+	// not. Plan decides about an outcome. Both are called in the order in which outcomes were stored, from one goroutine.
+	Recall(item notify.Item)
+	Plan(item notify.Item) notify.Item
+	// Handle is given what Plan returned. It returns nil once the outcome is settled for good. Its only error is that of
+	// ctx.
 	Handle(ctx context.Context, item notify.Item) error
 	// Undecodable is told of a stored outcome that cannot be read.
 	Undecodable(ctx context.Context)
@@ -56,7 +63,12 @@ type Options struct {
 	// Idle is how often the cursors of partitions in which nothing happens are moved on. 0 is DefaultIdle.
 	Idle    time.Duration
 	Handler Handler
-	Log     *slog.Logger
+	// Since returns, for the time at which the first outcome to be handled was stored, from where on Recall is told of
+	// the ones before it. Nil means nowhere.
+	Since func(time.Time) time.Time
+	// Beside, when set, runs beside the reading. passed returns up to where everything is settled in all partitions.
+	Beside func(ctx context.Context, passed func() uint64) error
+	Log    *slog.Logger
 }
 
 // Follower reads all partitions, in the order in which the stream has them: one outcome is read before another exactly
@@ -65,6 +77,8 @@ type Follower struct {
 	opts  Options
 	bytes *semaphore.Weighted
 	slots *semaphore.Weighted
+	// stored holds, for each partition, the cursor as it was stored last.
+	stored []atomic.Uint64
 }
 
 // New returns a Follower.
@@ -73,9 +87,10 @@ func New(o Options) *Follower {
 		o.Idle = DefaultIdle
 	}
 	return &Follower{
-		opts:  o,
-		bytes: semaphore.NewWeighted(maxBytes),
-		slots: semaphore.NewWeighted(int64(max(o.Concurrency, 1))),
+		opts:   o,
+		stored: make([]atomic.Uint64, o.Partitions),
+		bytes:  semaphore.NewWeighted(maxBytes),
+		slots:  semaphore.NewWeighted(int64(max(o.Concurrency, 1))),
 	}
 }
 
@@ -85,6 +100,14 @@ func New(o Options) *Follower {
 func (f *Follower) Run(ctx context.Context) error {
 	cursors, err := retry(ctx, f, "read cursors", f.cursors)
 	if err != nil {
+		return err
+	}
+	if _, err := retry(ctx, f, "begin", func(ctx context.Context) (any, error) {
+		if err := f.opts.Handler.Begin(ctx, cursors); err != nil {
+			return nil, err
+		}
+		return nil, f.recall(ctx, lowest(cursors))
+	}); err != nil {
 		return err
 	}
 	reader, err := retry(ctx, f, "open reader", func(ctx context.Context) (*bus.Reader, error) {
@@ -102,12 +125,89 @@ func (f *Follower) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	keepers := make([]*keeper, len(cursors))
 	for partition, at := range cursors {
+		f.stored[partition].Store(at.Sequence)
 		k := &keeper{passed: at.Sequence, queue: make(chan *segment, maxSegments)}
 		keepers[partition] = k
 		g.Go(func() error { return f.keep(ctx, at, k.queue) })
 	}
 	g.Go(func() error { return f.read(ctx, g, reader, keepers) })
+	if f.opts.Beside != nil {
+		g.Go(func() error { return f.opts.Beside(ctx, f.passed) })
+	}
 	return g.Wait()
+}
+
+// passed returns up to where everything is settled in all partitions, durably.
+func (f *Follower) passed() uint64 {
+	sequence := f.stored[0].Load()
+	for i := range f.stored {
+		sequence = min(sequence, f.stored[i].Load())
+	}
+	return sequence
+}
+
+// recall hands over what was stored from the beginning Since names up to the lowest cursor. What was trimmed meanwhile is
+// not there.
+func (f *Follower) recall(ctx context.Context, lowest uint64) error {
+	if f.opts.Since == nil || lowest == 0 {
+		return nil
+	}
+	subject := bus.OutcomeSubject(bus.Notice, bus.AnyPartition)
+	first, err := bus.ReadNext(ctx, f.opts.JetStream, bus.StreamOutcome, subject, lowest+1)
+	if errors.Is(err, bus.ErrNoMore) {
+		var end bus.Last
+		end, err = bus.LastSequences(ctx, f.opts.JetStream, bus.StreamOutcome)
+		first.Time = end.Time
+	}
+	if err != nil {
+		return err
+	}
+	r, err := bus.NewReader(ctx, f.opts.JetStream, bus.ReaderOptions{
+		Stream: bus.StreamOutcome, Subjects: []string{subject}, Since: f.opts.Since(first.Time), MaxBytes: readAhead,
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = r.Close() }() // the server forgets its side of it anyway
+	err = r.ReadToEnd(ctx, func(d bus.Delivery) error {
+		if d.Sequence > lowest {
+			return errRecalled
+		}
+		f.again(d)
+		return nil
+	})
+	if errors.Is(err, errRecalled) {
+		return nil
+	}
+	return err
+}
+
+// errRecalled ends the reading of what is settled already.
+var errRecalled = errors.New("all is recalled")
+
+// again recalls the outcomes of a segment. One that cannot be read was reported when it was handled.
+func (f *Follower) again(d bus.Delivery) {
+	partition, _ := bus.PartitionOf(d.Subject)
+	for i := range d.Segment.Len() {
+		if item, err := itemOf(d, i, partition); err == nil {
+			f.opts.Handler.Recall(item)
+		}
+	}
+}
+
+// itemOf is a record of a segment as it is handled.
+func itemOf(d bus.Delivery, i, partition int) (notify.Item, error) {
+	frame, err := d.Segment.Frame(i)
+	if err != nil {
+		return notify.Item{}, err
+	}
+	outcome, err := frame.Outcome()
+	if err != nil {
+		return notify.Item{}, err
+	}
+	return notify.Item{
+		Outcome: outcome, Original: frame.Content, StoredAt: d.Time, Partition: partition, Sequence: d.Sequence,
+	}, nil
 }
 
 // cursors reads where each partition stands. A cursor beyond the end of the stream is that of another stream, which is
@@ -184,9 +284,10 @@ func (f *Follower) segment(ctx context.Context, g *errgroup.Group, d bus.Deliver
 	}
 	k := keepers[partition]
 	if d.Sequence <= k.passed {
+		f.again(d)
 		return nil
 	}
-	s, err := f.dispatch(ctx, g, d)
+	s, err := f.dispatch(ctx, g, d, partition)
 	if err != nil {
 		return err
 	}
@@ -216,8 +317,9 @@ func (f *Follower) next(ctx context.Context, r *bus.Reader) (bus.Delivery, error
 	return r.Next(ctx)
 }
 
-// dispatch starts a handler for each record of a segment.
-func (f *Follower) dispatch(ctx context.Context, g *errgroup.Group, d bus.Delivery) (*segment, error) {
+// dispatch plans each record of a segment, in order, and starts a handler for it. A record that cannot be read is reported
+// and passed: it never blocks others.
+func (f *Follower) dispatch(ctx context.Context, g *errgroup.Group, d bus.Delivery, partition int) (*segment, error) {
 	weight := int64(min(len(d.Data), maxBytes))
 	if err := f.bytes.Acquire(ctx, weight); err != nil {
 		return nil, err
@@ -227,12 +329,19 @@ func (f *Follower) dispatch(ctx context.Context, g *errgroup.Group, d bus.Delive
 		f.undecodable(ctx, d, d.Err)
 	}
 	for i := range d.Segment.Len() {
+		item, err := itemOf(d, i, partition)
+		if err != nil {
+			f.undecodable(ctx, d, err)
+			s.settled()
+			continue
+		}
 		if err := f.slots.Acquire(ctx, 1); err != nil {
 			return nil, err
 		}
+		item = f.opts.Handler.Plan(item)
 		g.Go(func() error {
 			defer f.slots.Release(1)
-			if err := f.record(ctx, d, i); err != nil {
+			if err := f.opts.Handler.Handle(ctx, item); err != nil {
 				return err
 			}
 			s.settled()
@@ -240,20 +349,6 @@ func (f *Follower) dispatch(ctx context.Context, g *errgroup.Group, d bus.Delive
 		})
 	}
 	return s, nil
-}
-
-// record settles one record. One that cannot be read is reported and passed: it never blocks others.
-func (f *Follower) record(ctx context.Context, d bus.Delivery, i int) error {
-	frame, err := d.Segment.Frame(i)
-	var outcome *eventv1.Outcome
-	if err == nil {
-		outcome, err = frame.Outcome()
-	}
-	if err != nil {
-		f.undecodable(ctx, d, err)
-		return nil
-	}
-	return f.opts.Handler.Handle(ctx, notify.Item{Outcome: outcome, Original: frame.Content, StoredAt: d.Time})
 }
 
 func (f *Follower) undecodable(ctx context.Context, d bus.Delivery, err error) {

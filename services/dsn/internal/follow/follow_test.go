@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -28,6 +29,9 @@ type handler struct {
 	mu    sync.Mutex
 	gates map[string]chan struct{}
 	begun chan string
+	// planned and recalled are ids in the order of the calls.
+	planned, recalled []string
+	begins            int
 
 	underway, most int
 }
@@ -43,6 +47,19 @@ func (h *handler) hold(id string) (settle func()) {
 	defer h.mu.Unlock()
 	h.gates[id] = gate
 	return sync.OnceFunc(func() { close(gate) })
+}
+
+func (h *handler) Begin(context.Context, []bus.Cursor) error {
+	h.begins++
+	h.recalled = nil
+	return nil
+}
+
+func (h *handler) Recall(item notify.Item) { h.recalled = append(h.recalled, item.Outcome.GetId()) }
+
+func (h *handler) Plan(item notify.Item) notify.Item {
+	h.planned = append(h.planned, item.Outcome.GetId())
+	return item
 }
 
 func (h *handler) Handle(ctx context.Context, item notify.Item) error {
@@ -375,4 +392,72 @@ func TestLastFinishedKeepsTheOrder(t *testing.T) {
 	if last.sequence != 4 || next != nil {
 		t.Errorf("last %d, next %v", last.sequence, next)
 	}
+}
+
+// TestD17_RecallsWhatIsCountedTogether: all that was stored since the window began is handed over once and in order, the
+// settled part by Recall and the rest by Plan, whatever partition's cursor stands where.
+func TestD17_RecallsWhatIsCountedTogether(t *testing.T) {
+	f := newFixture(t)
+	var all []string
+	put := func(partition int, id string) uint64 {
+		all = append(all, id)
+		return f.append(bus.Notice, partition, id)
+	}
+	put(0, "a")
+	f.append(bus.Quiet, 0, "quiet")
+	low := put(1, "b")
+	high := put(0, "c")
+	put(1, "d")
+	put(0, "e")
+	last := put(1, "f")
+	for partition, sequence := range map[int]uint64{0: high, 1: low} {
+		if _, err := f.cursors.Advance(t.Context(), bus.Cursor{Partition: partition}, sequence); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var since []time.Time
+	var passed func() uint64
+	beside := make(chan struct{})
+	stop := f.run(func(o *Options) {
+		o.Since = func(at time.Time) time.Time { since = append(since, at); return at.Add(-time.Hour) }
+		o.Beside = func(ctx context.Context, p func() uint64) error {
+			passed = p
+			close(beside)
+			<-ctx.Done()
+			return ctx.Err()
+		}
+	})
+	<-beside
+	f.awaitCursor(1, last)
+	f.awaitCursor(0, last-1)
+	if at := passed(); at > last || at < low {
+		t.Errorf("passed %d", at)
+	}
+	if err := stop(); !errors.Is(err, context.Canceled) {
+		t.Errorf("Run = %v", err)
+	}
+	if got := slices.Concat(f.handler.recalled, f.handler.planned); !slices.Equal(got, all) || f.handler.begins != 1 {
+		t.Errorf("recalled %v, planned %v; want %v; began %d times", f.handler.recalled, f.handler.planned, all, f.handler.begins)
+	}
+	if !slices.Equal(f.handler.recalled, []string{"a", "b", "c"}) {
+		t.Errorf("recalled %v", f.handler.recalled)
+	}
+	first, err := bus.ReadNext(t.Context(), f.js, bus.StreamOutcome, "outcome.notice.*", low+1)
+	if err != nil || len(since) != 1 || !since[0].Equal(first.Time) {
+		t.Errorf("since was asked for %v, want the time of the first outcome behind the lowest cursor, %v (%v)", since, first.Time, err)
+	}
+}
+
+func TestD17_NothingToRecallIsNoWait(t *testing.T) {
+	f := newFixture(t)
+	end := f.append(bus.Notice, 0, "a")
+	f.append(bus.Notice, 1, "b")
+	for partition := range 2 {
+		if _, err := f.cursors.Advance(t.Context(), bus.Cursor{Partition: partition}, end+1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.run(func(o *Options) { o.Since = func(at time.Time) time.Time { return at.Add(time.Hour) } })
+	f.append(bus.Notice, 0, "later")
+	f.handler.await(t, "later")
 }

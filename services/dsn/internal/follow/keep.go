@@ -120,6 +120,10 @@ func (f *Follower) advance(ctx context.Context, at bus.Cursor, sequence uint64) 
 	return retry(ctx, f, "advance cursor", func(ctx context.Context) (bus.Cursor, error) {
 		crashpoint.At("dsn.cursor.before")
 		defer crashpoint.At("dsn.cursor.after")
-		return f.opts.Cursors.Advance(ctx, at, sequence)
+		next, err := f.opts.Cursors.Advance(ctx, at, sequence)
+		if err == nil {
+			f.stored[at.Partition].Store(next.Sequence)
+		}
+		return next, err
 	})
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/postrider/postrider/kit/rpc"
 	"github.com/postrider/postrider/services/dsn/internal/policy"
+	"github.com/postrider/postrider/services/dsn/internal/throttle"
 )
 
 // How a due notification ended.
@@ -29,6 +30,9 @@ type meters struct {
 	delay         metric.Float64Histogram
 	failures      metric.Int64Counter
 	undecodable   metric.Int64Counter
+	throttled     metric.Int64Counter
+	opened        metric.Int64Counter
+	lists         metric.Int64Counter
 }
 
 func newMeters(provider metric.MeterProvider) (m *meters, err error) {
@@ -54,6 +58,18 @@ func newMeters(provider metric.MeterProvider) (m *meters, err error) {
 		metric.WithDescription("Stored outcomes that could not be read.")); err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
+	if m.throttled, err = meter.Int64Counter("postrider.dsn.notify_throttled", metric.WithUnit("{recipient}"),
+		metric.WithDescription("Recipients whose notification is told later in a list, by kind and by the limit that was passed.")); err != nil {
+		return nil, fmt.Errorf("metrics: %w", err)
+	}
+	if m.opened, err = meter.Int64Counter("postrider.dsn.breaker_opened", metric.WithUnit("{limit}"),
+		metric.WithDescription("Limits of notifications that were passed, once for each sender, domain or recipient and window.")); err != nil {
+		return nil, fmt.Errorf("metrics: %w", err)
+	}
+	if m.lists, err = meter.Int64Counter("postrider.dsn.lists", metric.WithUnit("{message}"),
+		metric.WithDescription("Lists of joined notifications, by how they ended.")); err != nil {
+		return nil, fmt.Errorf("metrics: %w", err)
+	}
 	return m, nil
 }
 
@@ -65,6 +81,19 @@ func (m *meters) decided(ctx context.Context, d policy.Decision) {
 func (m *meters) ended(ctx context.Context, d policy.Decision, result string) {
 	m.notifications.Add(ctx, 1, metric.WithAttributes(
 		attribute.String("kind", string(d.Kind)), attribute.String("result", result)))
+}
+
+func (m *meters) joined(ctx context.Context, j joined) {
+	m.throttled.Add(ctx, int64(len(j.recipients)), metric.WithAttributes(
+		attribute.String("kind", string(j.kind)), attribute.String("limit", string(j.limit))))
+}
+
+func (m *meters) breaker(ctx context.Context, limit throttle.Limit) {
+	m.opened.Add(ctx, 1, metric.WithAttributes(attribute.String("limit", string(limit))))
+}
+
+func (m *meters) list(ctx context.Context, result string) {
+	m.lists.Add(ctx, 1, metric.WithAttributes(attribute.String("result", result)))
 }
 
 func (m *meters) accepted(ctx context.Context, d policy.Decision, duplicate bool, storedAt time.Time) {

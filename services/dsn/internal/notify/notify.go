@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -20,6 +21,7 @@ import (
 	"github.com/postrider/postrider/services/dsn/internal/policy"
 	"github.com/postrider/postrider/services/dsn/internal/report"
 	"github.com/postrider/postrider/services/dsn/internal/submit"
+	"github.com/postrider/postrider/services/dsn/internal/throttle"
 )
 
 // Scope is the instrumentation scope of the service's spans and metrics.
@@ -31,23 +33,31 @@ type Submitter interface {
 	Submit(ctx context.Context, n submit.Notification) (submit.Receipt, error)
 }
 
-// Options are what a Notifier works with. All are required.
+// Options are what a Notifier works with. All but Postmaster are required.
 type Options struct {
 	Composer  report.Composer
 	Submitter Submitter
 	Log       *slog.Logger
 	Tracer    trace.TracerProvider
 	Meter     metric.MeterProvider
+	// Limits are those of D-17.
+	Limits throttle.Limits
+	// Postmaster is told, in lists, of failed mail with the null sender (D-03). Empty: nobody is.
+	Postmaster string
 }
 
-// Notifier handles outcomes. It may be used by several goroutines.
+// Notifier handles outcomes, in one Tenure at a time. It may be used by several goroutines.
 type Notifier struct {
-	composer  report.Composer
-	submitter Submitter
-	log       *slog.Logger
-	events    maillog.Logger
-	tracer    trace.Tracer
-	meters    *meters
+	composer   report.Composer
+	submitter  Submitter
+	log        *slog.Logger
+	events     maillog.Logger
+	tracer     trace.Tracer
+	meters     *meters
+	limits     throttle.Limits
+	postmaster string
+	// counting is the throttle of the tenure, nil when there is none.
+	counting atomic.Pointer[throttle.Throttle]
 }
 
 // New returns a Notifier.
@@ -58,7 +68,7 @@ func New(o Options) (*Notifier, error) {
 	}
 	return &Notifier{
 		composer: o.Composer, submitter: o.Submitter, log: o.Log, events: maillog.New(o.Log),
-		tracer: o.Tracer.Tracer(Scope), meters: m,
+		tracer: o.Tracer.Tracer(Scope), meters: m, limits: o.Limits, postmaster: o.Postmaster,
 	}, nil
 }
 
@@ -69,13 +79,27 @@ type Item struct {
 	Original []byte
 	// StoredAt is when the outcome was stored, by the server's clock.
 	StoredAt time.Time
+	// Partition and Sequence say where it lies.
+	Partition int
+	Sequence  uint64
+
+	// decisions is what Plan decided, joined what of it is told later.
+	decisions []policy.Decision
+	joined    []joined
 }
 
-// Handle decides, and hands in what is due. When it returns nil the outcome is settled: every notification that is due is
-// durably in the queue, or is recorded as one that can never be made or taken. The only error is that of ctx.
-func (n *Notifier) Handle(ctx context.Context, item Item) error {
+// Handle carries out what Plan decided. When it returns nil the outcome is settled: every notification that is due is
+// durably in the queue, or among those that are told later, or is recorded as one that can never be made or taken. The
+// only error is that of ctx. What is joined is stored first: were it second, a crash between the two could find the
+// notification handed in and its other recipients decided otherwise.
+func (t *Tenure) Handle(ctx context.Context, item Item) error {
+	n := t.Notifier
 	ctx = telemetry.ExtractRecord(ctx, item.Outcome.GetTrace())
-	for _, d := range n.decide(ctx, item) {
+	n.decided(ctx, item)
+	if err := t.join(ctx, item); err != nil {
+		return err
+	}
+	for _, d := range item.decisions {
 		if !d.Due() {
 			n.notDue(ctx, item.Outcome, d)
 			continue
@@ -92,23 +116,27 @@ func (n *Notifier) Handle(ctx context.Context, item Item) error {
 	return nil
 }
 
-// decide is policy.Decide under a span.
-func (n *Notifier) decide(ctx context.Context, item Item) []policy.Decision {
+// decided records the decisions.
+func (n *Notifier) decided(ctx context.Context, item Item) {
 	ctx, span := n.tracer.Start(ctx, "dsn.decide")
 	defer span.End()
-	decisions := policy.Decide(item.Outcome)
-	for _, d := range decisions {
+	for _, d := range item.decisions {
 		n.meters.decided(ctx, d)
 	}
-	if span.IsRecording() {
-		words := make([]string, len(decisions))
-		for i, d := range decisions {
-			words[i] = fmt.Sprintf("%s %s %d", d.Kind, d.Reason, len(d.Recipients))
-		}
-		span.SetAttributes(append(identity(item.Outcome), attribute.StringSlice("mail.dsn.decisions", words))...)
-		telemetry.MarkInteresting(ctx)
+	if !span.IsRecording() {
+		return
 	}
-	return decisions
+	words := make([]string, len(item.decisions))
+	for i, d := range item.decisions {
+		words[i] = fmt.Sprintf("%s %s %d", d.Kind, d.Reason, len(d.Recipients))
+	}
+	span.SetAttributes(append(identity(item.Outcome), attribute.StringSlice("mail.dsn.decisions", words))...)
+	if len(item.joined) > 0 {
+		span.SetAttributes(
+			attribute.String("mail.dsn.limit", string(item.joined[0].limit)),
+			attribute.String("mail.dsn.told_at", item.joined[0].due.Format(time.RFC3339)))
+	}
+	telemetry.MarkInteresting(ctx)
 }
 
 // compose is report.Compose under a span.
@@ -164,7 +192,7 @@ func (n *Notifier) submit(ctx context.Context, item Item, d policy.Decision, mes
 
 // notDue records that no notification is due. A final failure nobody is told of must at least be found (D-03).
 func (n *Notifier) notDue(ctx context.Context, o *eventv1.Outcome, d policy.Decision) {
-	if d.Kind == policy.Failed {
+	if d.Kind == policy.Failed && d.Reason != policy.ReasonThrottled {
 		n.log.LogAttrs(ctx, slog.LevelWarn, "final failure without notification", append(facts(o, d),
 			slog.String("reason", string(d.Reason)))...)
 	}

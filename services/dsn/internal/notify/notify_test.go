@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -24,6 +25,7 @@ import (
 	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
 	"github.com/postrider/postrider/services/dsn/internal/report"
 	"github.com/postrider/postrider/services/dsn/internal/submit"
+	"github.com/postrider/postrider/services/dsn/internal/throttle"
 )
 
 // submitter answers in turn and keeps what it was given.
@@ -38,9 +40,32 @@ func (s *submitter) Submit(_ context.Context, n submit.Notification) (submit.Rec
 	return s.receipt, s.err
 }
 
+// store keeps what is joined.
+type store struct {
+	before map[string]bool
+	got    []*eventv1.JoinedNotice
+	due    []time.Time
+	err    error
+	closed bool
+}
+
+func (s *store) Stored(outcomeID, kind string, index int) bool {
+	return s.before[fmt.Sprint(outcomeID, kind, index)]
+}
+
+func (s *store) Join(_ context.Context, due time.Time, n *eventv1.JoinedNotice) error {
+	if s.err == nil {
+		s.got, s.due = append(s.got, n), append(s.due, due)
+	}
+	return s.err
+}
+
+func (s *store) Close() { s.closed = true }
+
 type fixture struct {
-	*Notifier
+	*Tenure
 	submitter *submitter
+	store     *store
 	spans     *tracetest.SpanRecorder
 	metrics   *sdkmetric.ManualReader
 	log       *bytes.Buffer
@@ -52,18 +77,24 @@ func newFixture(t *testing.T) *fixture {
 		submitter: &submitter{receipt: submit.Receipt{MessageID: "01NEW", Tries: 1}}, spans: tracetest.NewSpanRecorder(),
 		metrics: sdkmetric.NewManualReader(), log: &bytes.Buffer{},
 	}
-	var err error
-	f.Notifier, err = New(Options{
+	n, err := New(Options{
 		Composer: report.Composer{ReportingMTA: "mail.example.org", From: "postmaster"}, Submitter: f.submitter,
 		Log:    slog.New(slog.NewJSONHandler(f.log, nil)),
 		Tracer: sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(f.spans)),
 		Meter:  sdkmetric.NewMeterProvider(sdkmetric.WithReader(f.metrics)),
+		Limits: throttle.Limits{PerSender: 5, PerDomain: 8, PerRecipient: 2, Window: time.Hour}, Postmaster: "Postmaster@example.org",
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	f.store = &store{}
+	f.Tenure = &Tenure{Notifier: n, throttle: throttle.New(n.limits, time.Time{}), store: f.store}
+	n.counting.Store(f.throttle)
 	return f
 }
+
+// settle plans and handles an outcome.
+func (f *fixture) settle(ctx context.Context, item Item) error { return f.Handle(ctx, f.Plan(item)) }
 
 // counts returns a counter's values by their labels, "failed due" for example.
 func (f *fixture) counts(t *testing.T, name string, labels ...attribute.Key) map[string]int64 {
@@ -109,7 +140,7 @@ func TestDueIsHandedInUnderItsKey(t *testing.T) {
 	f := newFixture(t)
 	item := bounced("anna@example.org")
 	item.Outcome.RequireTls = true
-	if err := f.Handle(t.Context(), item); err != nil {
+	if err := f.settle(t.Context(), item); err != nil {
 		t.Fatal(err)
 	}
 	if len(f.submitter.got) != 1 {
@@ -130,7 +161,7 @@ func TestDueIsHandedInUnderItsKey(t *testing.T) {
 
 func TestD03_NothingForANullSender(t *testing.T) {
 	f := newFixture(t)
-	if err := f.Handle(t.Context(), bounced("")); err != nil || len(f.submitter.got) != 0 {
+	if err := f.settle(t.Context(), bounced("")); err != nil || len(f.submitter.got) != 0 {
 		t.Fatalf("Handle = %v, %d notifications", err, len(f.submitter.got))
 	}
 	if got := f.counts(t, "postrider.dsn.decisions", "kind", "reason"); got["failed null_sender"] != 1 {
@@ -148,7 +179,7 @@ func TestSpansTellDecisionAndResult(t *testing.T) {
 	silent := proto.CloneOf(item.Outcome.GetResults()[0])
 	silent.Recipient.Notify = []eventv1.Notify{eventv1.Notify_NOTIFY_NEVER}
 	item.Outcome.Results = append(item.Outcome.Results, silent)
-	if err := f.Handle(t.Context(), item); err != nil {
+	if err := f.settle(t.Context(), item); err != nil {
 		t.Fatal(err)
 	}
 	attributes := map[string]map[attribute.Key]attribute.Value{}
@@ -180,7 +211,7 @@ func TestSpansTellDecisionAndResult(t *testing.T) {
 func TestRefusedIsRecordedAndSettled(t *testing.T) {
 	f := newFixture(t)
 	f.submitter.receipt = submit.Receipt{Refused: &rpc.Error{Code: codes.InvalidArgument, Reason: "INVALID_CONTENT"}}
-	if err := f.Handle(t.Context(), bounced("anna@example.org")); err != nil {
+	if err := f.settle(t.Context(), bounced("anna@example.org")); err != nil {
 		t.Fatal(err)
 	}
 	if got := f.counts(t, "postrider.dsn.notifications", "kind", "result"); got["failed refused"] != 1 || len(got) != 1 {
@@ -197,7 +228,7 @@ func TestRefusedIsRecordedAndSettled(t *testing.T) {
 
 func TestQ10_ImpossibleIsRecordedAndOtherKindsGoOn(t *testing.T) {
 	f := newFixture(t)
-	if err := f.Handle(t.Context(), bounced("no address")); err != nil || len(f.submitter.got) != 0 {
+	if err := f.settle(t.Context(), bounced("no address")); err != nil || len(f.submitter.got) != 0 {
 		t.Fatalf("Handle = %v, %d notifications", err, len(f.submitter.got))
 	}
 	if got := f.counts(t, "postrider.dsn.notifications", "kind", "result"); got["failed impossible"] != 1 {
@@ -215,7 +246,7 @@ func TestQ10_ImpossibleIsRecordedAndOtherKindsGoOn(t *testing.T) {
 func TestNotSettledWhenStopped(t *testing.T) {
 	f := newFixture(t)
 	f.submitter.err = context.Canceled
-	if err := f.Handle(t.Context(), bounced("anna@example.org")); !errors.Is(err, context.Canceled) {
+	if err := f.settle(t.Context(), bounced("anna@example.org")); !errors.Is(err, context.Canceled) {
 		t.Errorf("Handle = %v", err)
 	}
 	if got := f.counts(t, "postrider.dsn.notifications", "kind", "result"); len(got) != 0 {

@@ -2,7 +2,11 @@
 
 package policy
 
-import dsnv1 "github.com/postrider/postrider/proto/postrider/dsn/v1"
+import (
+	"slices"
+
+	dsnv1 "github.com/postrider/postrider/proto/postrider/dsn/v1"
+)
 
 // Kind is the kind of a notification. The word is the value of the Action field of its recipients (RFC 3464,
 // section 2.3.3) and the last part of its idempotency key.
@@ -39,6 +43,11 @@ func (k Kind) Proto() dsnv1.Kind {
 	}
 }
 
+// Compare orders kinds as they are decided and told.
+func (k Kind) Compare(other Kind) int { return k.rank() - other.rank() }
+
+func (k Kind) rank() int { return slices.Index([]Kind{Failed, Delayed, Relayed, Delivered, None}, k) }
+
 // Reason is the machine-readable word for a decision.
 type Reason string
 
@@ -56,6 +65,8 @@ const (
 	ReasonNotRequested Reason = "not_requested"
 	// ReasonPassedOn is success at a host that offers DSN and was given the parameters: it reports (D-06).
 	ReasonPassedOn Reason = "passed_on"
+	// ReasonThrottled is one beyond the limits of D-17: it is told in a list at the end of its window.
+	ReasonThrottled Reason = "notify_throttled"
 	// ReasonDelayNotDue is a deferral before the time of the delayed notification, or after it was due once.
 	ReasonDelayNotDue Reason = "delay_not_due"
 	// ReasonCancelledQuietly is a cancel that asked for no notification.

@@ -3,6 +3,7 @@
 package policy
 
 import (
+	"cmp"
 	"slices"
 
 	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
@@ -40,10 +41,7 @@ func Decide(o *eventv1.Outcome) []Decision {
 		decisions[at].Recipients = append(decisions[at].Recipients, i)
 	}
 	slices.SortStableFunc(decisions, func(a, b Decision) int {
-		if a.Kind != b.Kind {
-			return rank(a.Kind) - rank(b.Kind)
-		}
-		return dueFirst(a) - dueFirst(b)
+		return cmp.Or(a.Kind.Compare(b.Kind), dueFirst(a)-dueFirst(b))
 	})
 	return decisions
 }
@@ -124,10 +122,6 @@ func requested(kind Kind, notify []eventv1.Notify) Reason {
 		return ReasonDue
 	}
 	return ReasonNotRequested
-}
-
-func rank(k Kind) int {
-	return slices.Index([]Kind{Failed, Delayed, Relayed, Delivered, None}, k)
 }
 
 func dueFirst(d Decision) int {

@@ -5,6 +5,8 @@ package report
 import (
 	"bytes"
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/postrider/postrider/kit/mailaddr"
 	"github.com/postrider/postrider/services/dsn/internal/policy"
@@ -16,26 +18,31 @@ import (
 func (c Composer) header(in Input, to mailaddr.Address, original originalHeader) []byte {
 	var b bytes.Buffer
 	add := func(name, value string) { fmt.Fprintf(&b, "%s: %s\r\n", name, value) }
-	add("From", "Mail Delivery System <"+c.From+"@"+c.ReportingMTA+">")
-	add("To", "<"+to.String()+">")
-	add("Subject", subject(in))
-	add("Date", rfc5322(in.date()))
-	add("Message-ID", "<dsn."+in.Outcome.GetId()+"."+string(in.Kind)+"@"+c.ReportingMTA+">")
+	c.origin(&b, to, subject(in), in.date(), "dsn."+in.Outcome.GetId()+"."+string(in.Kind))
 	id := in.Outcome.GetContent().GetMessageIdHeader()
 	if !validMessageID(id) {
 		id = original.messageID
 	}
 	if id != "" {
 		add("In-Reply-To", id)
-		b.WriteString("References:")
-		for _, reference := range append(original.references, id) {
-			b.WriteString("\r\n " + reference)
-		}
-		b.WriteString("\r\n")
+		add("References", strings.Join(append(original.references, id), "\r\n "))
 	}
 	add("Auto-Submitted", "auto-replied")
 	add("MIME-Version", "1.0")
 	return b.Bytes()
+}
+
+// origin writes the fields that say who wrote when to whom.
+func (c Composer) origin(b *bytes.Buffer, to mailaddr.Address, subject string, date time.Time, id string) {
+	for _, field := range [][2]string{
+		{"From", "Mail Delivery System <" + c.From + "@" + c.ReportingMTA + ">"},
+		{"To", "<" + to.String() + ">"},
+		{"Subject", subject},
+		{"Date", rfc5322(date)},
+		{"Message-ID", "<" + id + "@" + c.ReportingMTA + ">"},
+	} {
+		fmt.Fprintf(b, "%s: %s\r\n", field[0], field[1])
+	}
 }
 
 // subject holds no word of the original: it would be remote text in a header field.

@@ -74,6 +74,7 @@ type Client struct {
 // then: what cannot be taken now is neither lost nor skipped. The only error is that of ctx.
 func (c *Client) Submit(ctx context.Context, n Notification) (Receipt, error) {
 	request := n.request()
+	begun := time.Now()
 	var alarmed time.Time
 	for tries, pause := 1, firstPause; ; tries, pause = tries+1, min(2*pause, lastPause) {
 		receipt, failure := c.try(ctx, request)
@@ -91,7 +92,7 @@ func (c *Client) Submit(ctx context.Context, n Notification) (Receipt, error) {
 			receipt.Refused = failure
 			return receipt, nil
 		}
-		if time.Since(alarmed) >= alarmEvery {
+		if time.Since(alarmed) >= alarmEvery && (!passing(failure) || time.Since(begun) >= alarmEvery) {
 			alarmed = time.Now()
 			c.alarm(ctx, n, failure, tries)
 		}
@@ -170,6 +171,17 @@ func judge(failure *rpc.Error) verdict {
 		return refused
 	default:
 		return again
+	}
+}
+
+// passing reports a failure that most often ends by itself, as while the gateway starts: nobody need be woken for it
+// before it has lasted a while.
+func passing(failure *rpc.Error) bool {
+	switch failure.Code {
+	case codes.Unavailable, codes.ResourceExhausted, codes.DeadlineExceeded, codes.Aborted:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -206,3 +206,28 @@ func TestAlarmsOnceAMinuteAndWithoutAddresses(t *testing.T) {
 		}
 	})
 }
+
+// TestPassingFailuresAlarmOnlyWhenTheyLast: a gateway that has just been started answers KEYS_BEHIND for a while.
+func TestPassingFailuresAlarmOnlyWhenTheyLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		g := &gateway{answers: []error{failure(codes.Unavailable, "KEYS_BEHIND"), failure(codes.Unavailable, "KEYS_BEHIND"), nil}}
+		c := Client{Gateway: g, Log: slog.New(slog.NewJSONHandler(&log, nil))}
+		if r, err := c.Submit(t.Context(), notification()); err != nil || r.Tries != 3 {
+			t.Fatalf("Submit = %+v, %v", r, err)
+		}
+		if log.Len() > 0 {
+			t.Errorf("alarm about what passed at once:\n%s", log.String())
+		}
+		g = &gateway{answers: []error{failure(codes.Unavailable, "KEYS_BEHIND")}}
+		c.Gateway = g
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+		defer cancel()
+		if _, err := c.Submit(ctx, notification()); err == nil {
+			t.Fatal("accepted")
+		}
+		if n := strings.Count(log.String(), `"level":"ERROR"`); n < 2 || n > 4 {
+			t.Errorf("%d alarms in 5 minutes", n)
+		}
+	})
+}

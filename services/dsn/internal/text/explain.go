@@ -52,15 +52,7 @@ func explainResult(in Input, result *eventv1.RecipientResult) block {
 	if in.Kind == policy.Relayed || in.Kind == policy.Delivered {
 		return b
 	}
-	s := situation{
-		failure: smtpreply.FromProto(result.GetFailure()),
-		reply:   reply,
-		domain:  domainOf(result.GetRecipient().GetAddress()),
-	}
-	if s.failure == nil {
-		s.failure = &smtpreply.Error{}
-	}
-	s.status = s.statusOf(result)
+	s := situationOf(result)
 	c := s.cause(result)
 	b.happened, b.advice = c.happened, c.advice
 	b.detail = clip(smtpreply.Clean(s.failure.Detail), maxAnswerRunes)
@@ -75,6 +67,20 @@ func explainResult(in Input, result *eventv1.RecipientResult) block {
 		b.advice = ""
 	}
 	return b
+}
+
+// situationOf is what is known of a result.
+func situationOf(result *eventv1.RecipientResult) situation {
+	s := situation{
+		failure: smtpreply.FromProto(result.GetFailure()),
+		reply:   Reply(result),
+		domain:  domainOf(result.GetRecipient().GetAddress()),
+	}
+	if s.failure == nil {
+		s.failure = &smtpreply.Error{}
+	}
+	s.status = s.statusOf(result)
+	return s
 }
 
 // cause looks at the reason first, then at what the remote said, then at how far the attempt came.
