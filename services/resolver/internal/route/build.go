@@ -4,12 +4,14 @@ package route
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
 
 	"github.com/postrider/postrider/kit/mailaddr"
 	"github.com/postrider/postrider/kit/smtpreply"
+	"github.com/postrider/postrider/services/resolver/internal/dnsquery"
 	"github.com/postrider/postrider/services/resolver/internal/mxlookup"
 	"github.com/postrider/postrider/services/resolver/internal/tlspolicy"
 )
@@ -230,4 +232,16 @@ func (o *draft) fail(failure *smtpreply.Error, d destination) {
 		failure = &copied
 	}
 	o.failure = failure.Proto()
+	lookup, ok := errors.AsType[*dnsquery.Failure](failure.Err)
+	if !ok {
+		return
+	}
+	// Which server failed is for the operator, not for the sender of the mail: it stands beside the failure.
+	for _, s := range lookup.Servers {
+		lately := ""
+		if s.Remembered {
+			lately = ", a moment ago"
+		}
+		o.warn("The DNS server %s failed the question %s: %s%s.", s.Server, lookup.Question, s.Result, lately)
+	}
 }

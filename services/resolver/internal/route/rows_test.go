@@ -4,6 +4,7 @@ package route
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -107,6 +108,25 @@ func TestR07_TemporaryFailureIsNeverNoMX(t *testing.T) {
 		}
 		srv.ClearBehaviour()
 		wantRoute(t, r.resolve(t, "example.test"), "10 a.test 192.0.2.1") // not cached
+	}
+}
+
+// The operator is told which server failed and how; the failure itself, which the sender of the mail reads, names none.
+func TestR07_WarningsNameTheServers(t *testing.T) {
+	one, two := dnstest.Start(t, ""), dnstest.Start(t, "")
+	one.SetBehaviour(dnstest.Match{}, dnstest.RCode(dns.RcodeServerFailure))
+	two.SetBehaviour(dnstest.Match{}, dnstest.RCode(dns.RcodeRefused))
+	r := newRig(t, rigOptions{ttl: time.Minute}, one, two)
+	for _, lately := range []string{"", ", a moment ago"} {
+		out := r.resolve(t, "example.test")
+		wantRoute(t, out, "dns_temp 4.4.3")
+		want := []string{
+			"The DNS server " + one.Addr().String() + " failed the question MX example.test: servfail" + lately + ".",
+			"The DNS server " + two.Addr().String() + " failed the question MX example.test: denied" + lately + ".",
+		}
+		if !slices.Equal(out.GetWarnings(), want) || strings.Contains(out.GetFailure().GetDetail(), "127.0.0.1") {
+			t.Errorf("warnings %q, want %q; failure %v", out.GetWarnings(), want, out.GetFailure())
+		}
 	}
 }
 
