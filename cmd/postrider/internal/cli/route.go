@@ -128,7 +128,11 @@ func cacheNote(r *resolverv1.ResolveRouteResponse) string {
 	if left := r.GetCacheLeft().AsDuration(); left > 0 {
 		again = "in " + left.Round(time.Second).String()
 	}
-	return fmt.Sprintf("  (from the cache: the oldest answer is %s old, DNS is asked again %s)", age.Round(time.Second), again)
+	old := "less than a second"
+	if age >= time.Second {
+		old = age.Round(time.Second).String()
+	}
+	return fmt.Sprintf("  (from the cache: the oldest answer is %s old, DNS is asked again %s)", old, again)
 }
 
 func routeAsJSON(r *resolverv1.ResolveRouteResponse) routeJSON {

@@ -92,6 +92,7 @@ func TestRouteAge(t *testing.T) {
 	}{
 		{0, time.Hour, "example.org\n"},
 		{90 * time.Second, time.Hour, "the oldest answer is 1m30s old, DNS is asked again in 1h0m0s)"},
+		{time.Millisecond, time.Minute, "the oldest answer is less than a second old, DNS is asked again in 1m0s)"},
 		{90 * time.Second, 0, "the oldest answer is 1m30s old, DNS is asked again at the next question)"},
 	} {
 		out, _ := route(t, 0, &resolverv1.ResolveRouteResponse{
