@@ -21,6 +21,7 @@ const (
 	stateOpening state = iota
 	stateReady         // between two transactions
 	stateBusy          // in a transaction
+	stateRiding        // the next message's envelope is on its way; only that message may be sent
 	stateBroken        // lost, out of step or given up: nothing may be sent any more
 	stateClosed
 )
@@ -56,8 +57,13 @@ type Conn struct {
 	writeErr  error     // first failed write
 	log       transcript
 	messages  int
-	preceding []string // transcript of the connections before this one
-	secrets   []string // what no transcript and no failure may hold
+	mails     int   // MAIL commands said
+	ride      *ride // the envelope that went out with the last final dot; nil: none
+	rideLines []byte
+	began     time.Time
+	farewell  *smtpreply.Error // the 421 that ended the session
+	preceding []string         // transcript of the connections before this one
+	secrets   []string         // what no transcript and no failure may hold
 }
 
 // Extensions is what the host offered in its last reply to EHLO.
@@ -81,6 +87,15 @@ func (c *Conn) ClearFallback() bool { return c.fallback }
 
 // Messages is the number of messages the host took in this session.
 func (c *Conn) Messages() int { return c.messages }
+
+// Mails is the number of MAIL commands of this session, which a host may limit (RFC 9422, section 5.1).
+func (c *Conn) Mails() int { return c.mails }
+
+// Began is when the session was ready for its first message.
+func (c *Conn) Began() time.Time { return c.began }
+
+// Farewell is the 421 with which the host ended the session (RFC 5321, section 3.8); nil when it did not.
+func (c *Conn) Farewell() *smtpreply.Error { return c.farewell }
 
 // Written is the number of octets written to the socket so far.
 func (c *Conn) Written() int64 {
@@ -107,6 +122,13 @@ func (c *Conn) LocalAddr() netip.AddrPort {
 
 // Usable reports that another message may be sent: the session is in step, open, and nothing unexpected has come.
 func (c *Conn) Usable() bool { return c.state == stateReady && c.box.quiet() }
+
+// Park is for a session that waits for its next message: lost is called once when input, or the end of it, comes
+// meanwhile, and must not block. It returns false, and lost is not called, when the session is not usable.
+func (c *Conn) Park(lost func()) bool { return c.state == stateReady && c.box.park(lost) }
+
+// Unpark ends the waiting and reports whether the session is still usable.
+func (c *Conn) Unpark() bool { return c.box.unpark() && c.Usable() && !c.wire.inputWaiting() }
 
 // command sends one command line and awaits its reply.
 func (c *Conn) command(ctx context.Context, stage smtpreply.Stage, timeout time.Duration, line string) (rawReply, *smtpreply.Error) {
@@ -215,8 +237,7 @@ func (c *Conn) outOfStep(stage smtpreply.Stage) *smtpreply.Error {
 func (c *Conn) surplus(stage smtpreply.Stage, r rawReply) *smtpreply.Error {
 	c.log.reply(r)
 	if r.code == 421 {
-		c.state = stateBroken
-		return smtpreply.FromReply(stage, r.parsed(stage))
+		return c.dismissed(stage, r)
 	}
 	return c.fail(stage, &protocolError{"reply before the command was sent"})
 }
@@ -224,7 +245,7 @@ func (c *Conn) surplus(stage smtpreply.Stage, r rawReply) *smtpreply.Error {
 // refused is the failure that a reply at stage is. After 421 the session is over (RFC 5321, section 3.8).
 func (c *Conn) refused(stage smtpreply.Stage, r rawReply) *smtpreply.Error {
 	if r.code == 421 {
-		c.state = stateBroken
+		return c.dismissed(stage, r)
 	}
 	if r.code < 400 {
 		c.state = stateBroken
@@ -234,6 +255,13 @@ func (c *Conn) refused(stage smtpreply.Stage, r rawReply) *smtpreply.Error {
 		return e
 	}
 	return smtpreply.FromReply(stage, r.parsed(stage))
+}
+
+// dismissed is the failure that 421 is: the host ends the session (RFC 5321, section 3.8).
+func (c *Conn) dismissed(stage smtpreply.Stage, r rawReply) *smtpreply.Error {
+	c.state = stateBroken
+	c.farewell = smtpreply.FromReply(stage, r.parsed(stage))
+	return c.farewell
 }
 
 // errTimeout is a reply that did not come in time.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
 	"time"
@@ -36,30 +37,40 @@ func (t *transaction) content(ctx context.Context) *smtpreply.Error {
 	if fail := t.sendBody(ctx); fail != nil {
 		return fail
 	}
-	if err := t.finalDot(before); err != nil {
+	riding := t.board()
+	defer func() { t.result.ContentWritten -= int64(len(riding)) }()
+	if err := t.finalDot(before, riding); err != nil {
 		return t.abort(ctx, err)
 	}
 	t.dataSpan.end(354, nil, attribute.Int64("smtp.data.bytes", c.Written()-before))
 	return t.dot(ctx)
 }
 
-// finalDot writes the final dot. What comes before all of it is written is no answer to it (S-58). before is what was
-// written before the content.
+// finalDot writes the final dot and the commands that ride behind it. What comes before all of the dot is written is no
+// answer to it (S-58). before is what was written before the content.
 //
 // A small message goes out with its dot in one write, as nothing else is under way. In all other cases the dot goes
-// alone, so that a reply that comes while the content is held up is not taken for the answer to the dot.
-func (t *transaction) finalDot(before int64) error {
+// without content, so that a reply that comes while the content is held up is not taken for the answer to the dot.
+func (t *transaction) finalDot(before int64, riding []byte) error {
+	const dot = ".\r\n"
 	c := t.c
 	_, tcp := c.wire.Conn.(*net.TCPConn)
-	if whole := tcp && c.Written() == before; !whole {
+	if whole := tcp && c.Written() == before; !whole || c.out.Available() < len(dot)+len(riding) {
 		if err := c.out.Flush(); err != nil {
 			return err
 		}
 	}
-	if !c.box.expectDot() || c.wire.inputWaiting() {
+	if !c.box.expectDot(t.c.ride.replies()) || c.wire.inputWaiting() {
 		return errInterrupted
 	}
-	if _, err := c.out.WriteString(".\r\n"); err != nil {
+	if _, err := c.out.WriteString(dot); err != nil {
+		return err
+	}
+	c.wire.dotEnd = c.Written() + int64(c.out.Buffered())
+	if c.secured != nil {
+		c.wire.dotEnd = math.MaxInt64 // a record is of no use to the host before it has all of it
+	}
+	if _, err := c.out.Write(riding); err != nil {
 		return err
 	}
 	if err := c.out.Flush(); err != nil {

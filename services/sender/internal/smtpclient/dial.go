@@ -27,7 +27,7 @@ func Dial(ctx context.Context, o Options) (*Conn, *smtpreply.Error) {
 		c := &Conn{o: &o, how: how, timer: stoppedTimer(), preceding: before}
 		fail := c.open(ctx)
 		if fail == nil {
-			c.state = stateReady
+			c.state, c.began = stateReady, time.Now()
 			return c, nil
 		}
 		next, again := c.learn(fail)

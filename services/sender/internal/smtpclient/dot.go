@@ -26,6 +26,7 @@ func (t *transaction) dot(ctx context.Context) *smtpreply.Error {
 		fail = ambiguous(c.refused(smtpreply.StageDot, reply))
 	default:
 		fail = c.refused(smtpreply.StageDot, reply)
+		c.ride.afterRefusal()
 	}
 	span.end(reply.code, fail)
 	return fail

@@ -25,8 +25,13 @@ func (t *transaction) mail(ctx context.Context) *smtpreply.Error {
 // writeMail writes MAIL with the parameters the host offers (RFC 5321, section 4.1.1.2): SIZE (RFC 1870), BODY (RFC
 // 6152), SMTPUTF8 (RFC 6531), RET and ENVID (RFC 3461), REQUIRETLS (RFC 8689).
 func (t *transaction) writeMail() {
-	c, ext := t.c, &t.c.ext
-	b := c.scratch[:0]
+	t.c.mails++
+	t.c.scratch = t.appendMail(t.c.scratch[:0])
+	t.c.writeScratch()
+}
+
+func (t *transaction) appendMail(b []byte) []byte {
+	ext := &t.c.ext
 	b = append(b, "MAIL FROM:<"...)
 	b = append(b, t.path(t.m.From)...)
 	b = append(b, '>')
@@ -50,9 +55,7 @@ func (t *transaction) writeMail() {
 			b = append(append(b, " ENVID="...), mailaddr.EncodeXText(t.m.EnvID)...)
 		}
 	}
-	b = append(b, '\r', '\n')
-	c.scratch = b
-	c.writeScratch()
+	return append(b, '\r', '\n')
 }
 
 // path is an address as it goes out: without SMTPUTF8 a domain that is not ASCII goes as A-labels (S-68).
@@ -75,6 +78,9 @@ func (t *transaction) readMail(ctx context.Context) *smtpreply.Error {
 	reply, fail := t.reply(ctx, smtpreply.StageMail, c.o.Timeouts.Mail.Std())
 	if fail == nil && reply.code >= 300 {
 		fail = c.refused(smtpreply.StageMail, reply)
+		if t.rides.disturbed(fail) {
+			c.state = stateBroken
+		}
 		badParameter := reply.code == 555 || reply.code == 501 || reply.code == 504
 		t.retry = badParameter && t.optional()
 	}

@@ -21,6 +21,7 @@ type mailbox struct {
 	sending  bool     // content is on its way: any input interrupts it (S-57, S-59)
 	ending   bool     // the dot is on its way: a reply ends its write
 	handOver bool     // the reader stops behind a 220 to STARTTLS
+	lost     func()   // told of input that comes while the session waits for its next message; nil: it does not
 }
 
 func newMailbox(interrupt, withdraw func()) *mailbox {
@@ -53,8 +54,47 @@ func (m *mailbox) put(batch []rawReply, partial bool) (goOn bool) {
 	case m.ending && len(batch) > 0:
 		m.withdraw()
 	}
+	m.tellLost()
 	m.signal()
 	return goOn
+}
+
+// begun notes that input begins. Nobody asked for it where no reply is awaited, whatever it will be; while content is
+// sent the first complete reply is waited for (S-57).
+func (m *mailbox) begun() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.awaited == 0 && !m.sending {
+		m.partial = true
+		m.tellLost()
+	}
+}
+
+// tellLost tells of a session that is of no more use while it waits for its next message; mu is held.
+func (m *mailbox) tellLost() {
+	if lost := m.lost; lost != nil {
+		m.lost = nil
+		lost()
+	}
+}
+
+// park sets what is told of input, if nothing has come yet.
+func (m *mailbox) park(lost func()) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.isQuiet() {
+		return false
+	}
+	m.lost = lost
+	return true
+}
+
+// unpark takes it back and reports whether nothing has come.
+func (m *mailbox) unpark() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.lost = nil
+	return m.isQuiet()
 }
 
 // fail notes why reading ended and ends a write that blocks.
@@ -63,6 +103,7 @@ func (m *mailbox) fail(err error) {
 	defer m.mu.Unlock()
 	m.fault = err
 	m.interrupt()
+	m.tellLost()
 	m.signal()
 }
 
@@ -91,12 +132,12 @@ func (m *mailbox) announce(n int) bool {
 	return true
 }
 
-// expectDot is expect for the final dot. Until dotSent a reply that comes ends the write, so that it is not taken for
-// the answer to a dot that was not written when it came (S-58).
-func (m *mailbox) expectDot() bool {
+// expectDot is expect for the final dot and for riding commands behind it. Until dotSent a reply that comes ends the
+// write, so that it is not taken for the answer to a dot that was not written when it came (S-58).
+func (m *mailbox) expectDot(riding int) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.ending = m.announce(1)
+	m.ending = m.announce(1 + riding)
 	return m.ending
 }
 
@@ -150,5 +191,10 @@ func (m *mailbox) outOfStep() bool {
 func (m *mailbox) quiet() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.isQuiet()
+}
+
+// isQuiet is quiet with mu held.
+func (m *mailbox) isQuiet() bool {
 	return m.awaited == 0 && m.surplus.code == 0 && !m.partial && m.fault == nil
 }

@@ -35,6 +35,10 @@ type Message struct {
 	EnvID string
 	// MayStart is asked before each MAIL; nil means yes. When it says no, the recipients left end in shutdown.
 	MayStart func() bool
+	// Next is called once, just before the last final dot, on a session with a host that offers PIPELINING. It calls board
+	// with the message that goes next over this session, if there is one, so that its envelope rides in the same write
+	// (RFC 2920, section 3.1). nil: there is none.
+	Next func(board func(*Message))
 }
 
 // Recipient is one forward-path with its DSN parameters, which go out only to a host that offers DSN (S-70).
@@ -55,6 +59,9 @@ type Result struct {
 	DSN bool
 	// ContentWritten is the number of octets of content written to the socket, in all transactions.
 	ContentWritten int64
+	// Untouched reports that the session was closed, or ended with 421, before MAIL was accepted: on a session that was
+	// used before it says nothing of the host or the message, and a fresh one may be tried at once (S-72).
+	Untouched bool
 	// BodyErr is set when the content could not be read, or is not what Size and S-65 promise: no host is at fault. The
 	// recipients concerned have a failure with smtpreply.StageLocal.
 	BodyErr error

@@ -11,6 +11,10 @@ import (
 
 // Quit says QUIT, if the session is in step, and closes without waiting for the 221 (S-73).
 func (c *Conn) Quit() {
+	if c.state == stateRiding {
+		c.abort() // the host may be waiting for content
+		return
+	}
 	if (c.state == stateReady || c.state == stateOpening) && c.wire != nil && c.box.expect(1) {
 		c.writeLine("QUIT\r\n")
 		c.flush(quitTime)

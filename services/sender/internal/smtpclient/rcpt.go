@@ -27,12 +27,16 @@ func (t *transaction) rcpt(ctx context.Context, k int) *smtpreply.Error {
 
 // writeRcpt writes RCPT, with NOTIFY and ORCPT where the host offers DSN (RFC 3461, section 4).
 func (t *transaction) writeRcpt(k int) {
-	c, r := t.c, &t.m.Recipients[t.rcpts[k]]
-	b := c.scratch[:0]
+	t.c.scratch = t.appendRcpt(t.c.scratch[:0], k)
+	t.c.writeScratch()
+}
+
+func (t *transaction) appendRcpt(b []byte, k int) []byte {
+	r := &t.m.Recipients[t.rcpts[k]]
 	b = append(b, "RCPT TO:<"...)
 	b = append(b, t.path(r.Address)...)
 	b = append(b, '>')
-	if c.ext.DSN && !t.bare {
+	if t.c.ext.DSN && !t.bare {
 		if r.Notify != "" {
 			b = append(append(b, " NOTIFY="...), r.Notify...)
 		}
@@ -41,9 +45,7 @@ func (t *transaction) writeRcpt(k int) {
 			b = append(b, mailaddr.EncodeXText(r.ORcpt)...)
 		}
 	}
-	b = append(b, '\r', '\n')
-	c.scratch = b
-	c.writeScratch()
+	return append(b, '\r', '\n')
 }
 
 // readRcpt judges the reply to the k-th RCPT (S-51 to S-54). The failure returned is one of the session.

@@ -33,6 +33,11 @@ func startReader(src io.Reader, box *mailbox) *reader {
 func (r *reader) run() {
 	defer close(r.done)
 	for {
+		if r.br.Buffered() == 0 {
+			if _, err := r.br.Peek(1); err == nil {
+				r.box.begun()
+			}
+		}
 		line, err := r.br.ReadSlice('\n')
 		if err != nil {
 			r.box.fail(r.fault(err))

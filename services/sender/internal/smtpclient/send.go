@@ -23,6 +23,7 @@ type delivery struct {
 	addCRLF bool             // the content does not end in CRLF (S-64)
 	utf8    bool             // an address or header is not ASCII
 	bare    bool             // MAIL without its optional parameters (S-50)
+	aboard  *transaction     // the first transaction, when its envelope went out behind the message before
 
 	patience patience
 }
@@ -33,17 +34,14 @@ type delivery struct {
 // The end of ctx resets the connection; after the final dot the reply is awaited all the same. Whatever fails, no final
 // dot is sent unless the whole content was (RFC 5321, section 4.1.1.4).
 func (c *Conn) Send(ctx context.Context, m *Message) *Result {
-	d := &delivery{c: c, m: m, result: &Result{Recipients: make([]RecipientResult, len(m.Recipients)), DSN: c.ext.DSN}}
-	d.patience = newPatience(&c.o.Timeouts)
-	todo := make([]int, len(m.Recipients))
-	for i := range todo {
-		todo[i] = i
+	d, todo := c.boarded(m)
+	if d == nil {
+		d, todo = newDelivery(c, m)
+		if fail := d.ready(); fail != nil {
+			d.settle(todo, fail)
+			return d.result
+		}
 	}
-	if fail := d.prepare(); fail != nil {
-		d.settle(todo, fail)
-		return d.result
-	}
-	d.settle(todo, d.pending)
 	if ctx.Done() != nil {
 		stop := context.AfterFunc(ctx, c.wire.interrupt)
 		defer stop()
@@ -52,20 +50,38 @@ func (c *Conn) Send(ctx context.Context, m *Message) *Result {
 	for len(todo) > 0 {
 		todo = d.transact(ctx, todo)
 	}
-	if c.state == stateReady && !c.dirty {
+	if (c.state == stateReady || c.state == stateRiding) && !c.dirty {
 		c.log.forget(entries, octets)
 	}
 	return d.result
 }
 
-// prepare checks the session, the message and the content before a word is said.
-func (d *delivery) prepare() *smtpreply.Error {
+// newDelivery begins the delivery of m. todo are its recipients.
+func newDelivery(c *Conn, m *Message) (d *delivery, todo []int) {
+	d = &delivery{
+		c: c, m: m, result: &Result{Recipients: make([]RecipientResult, len(m.Recipients)), DSN: c.ext.DSN},
+		patience: newPatience(&c.o.Timeouts),
+	}
+	todo = make([]int, len(m.Recipients))
+	for i := range todo {
+		todo[i] = i
+	}
+	return d, todo
+}
+
+// ready checks the session, the message and the content before a word is said.
+func (d *delivery) ready() *smtpreply.Error {
 	if d.c.state != stateReady {
 		return &smtpreply.Error{
 			Stage: d.c.stage, Reason: smtpreply.ReasonInternal,
 			Err: errors.New("smtpclient: Send on a session that is not ready"),
 		}
 	}
+	return d.prepare()
+}
+
+// prepare checks the message and the content against what the host offers.
+func (d *delivery) prepare() *smtpreply.Error {
 	if fail := d.c.CanTake(d.m); fail != nil {
 		return fail
 	}
@@ -81,14 +97,19 @@ func (d *delivery) prepare() *smtpreply.Error {
 	d.pending = &smtpreply.Error{
 		Stage: smtpreply.StageMail, Reason: smtpreply.ReasonInternal, Err: errors.New("smtpclient: recipient without a result"),
 	}
+	for i := range d.result.Recipients {
+		d.result.Recipients[i].Failure = d.pending
+	}
 	return nil
 }
 
 // transact makes one transaction with the first of todo and returns those a further one is to be made for.
 func (d *delivery) transact(ctx context.Context, todo []int) (rest []int) {
-	n := min(len(todo), d.recipientLimit())
-	t := transaction{delivery: d, rcpts: todo[:n]}
-	d.settle(t.rcpts, d.pending)
+	t := d.aboard
+	if d.aboard = nil; t == nil {
+		t = d.transaction(todo)
+	}
+	n := len(t.rcpts)
 	fail := t.run(ctx)
 	d.result.DSN = d.result.DSN && !d.bare
 	switch {
@@ -105,6 +126,14 @@ func (d *delivery) transact(ctx context.Context, todo []int) (rest []int) {
 		return todo[n:]
 	}
 	return slices.Concat(t.again, todo[n:])
+}
+
+// transaction is the next transaction with the first of todo.
+func (d *delivery) transaction(todo []int) *transaction {
+	n := min(len(todo), d.recipientLimit())
+	t := &transaction{delivery: d, rcpts: todo[:n], last: n == len(todo)}
+	d.settle(t.rcpts, d.pending)
+	return t
 }
 
 // withoutTransaction is what recipients get that no transaction was begun for, when fail ended the one before. The end of

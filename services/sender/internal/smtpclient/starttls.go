@@ -162,6 +162,8 @@ func (c *Conn) tlsConfig() *tls.Config {
 		InsecureSkipVerify: true,
 		VerifyConnection:   p.verify,
 		ClientSessionCache: p.Sessions,
+		// A write is one record, and one packet where it fits.
+		DynamicRecordSizingDisabled: true,
 	}
 	if p.Mode == TLSOpportunistic {
 		conf.MinVersion = tls.VersionTLS10

@@ -14,7 +14,9 @@ type transaction struct {
 	rcpts []int // recipients named in this transaction, as indices of the message
 	again []int // of these, those to be named in a further one (S-54)
 	taken int   // of these, those whose RCPT was accepted
+	last  bool  // no other transaction of the message follows, unless again says so
 	retry bool  // MAIL was refused because of its optional parameters (S-50)
+	rides *ride // the envelope is on its way already; nil: it is not
 
 	mailSpan, rcptSpan, dataSpan step
 }
@@ -22,17 +24,24 @@ type transaction struct {
 // run makes the transaction. The failure returned is that of the transaction as a whole; nil when the dot was answered
 // 2yz, or when every recipient was refused for itself.
 func (t *transaction) run(ctx context.Context) *smtpreply.Error {
-	fail := t.start(ctx)
+	var fail *smtpreply.Error
+	if t.rides == nil {
+		fail = t.start(ctx)
+	}
 	if fail == nil {
 		t.c.state, t.c.dirty = stateBusy, true
 		fail = t.envelope(ctx)
 	}
+	t.result.Untouched = t.untouched(fail)
 	if fail == nil && t.taken > 0 {
 		fail = t.content(ctx)
 	}
 	t.endSpans(fail)
 	if t.c.state == stateBusy {
 		t.c.state = stateReady
+		if t.c.ride != nil {
+			t.c.state = stateRiding
+		}
 	}
 	if fail != nil {
 		t.fill(fail)
@@ -56,7 +65,12 @@ func (t *transaction) start(ctx context.Context) *smtpreply.Error {
 // envelope goes through MAIL, RCPT and DATA: in one write when the host offers PIPELINING (RFC 2920, section 3.1), else
 // one by one. Without failure and with a recipient taken, the host awaits the content.
 func (t *transaction) envelope(ctx context.Context) *smtpreply.Error {
-	if t.c.ext.Pipelining {
+	switch {
+	case t.rides != nil:
+		t.c.tell(t.rides)
+		t.beginSpans(ctx)
+		return t.readGroup(ctx)
+	case t.c.ext.Pipelining:
 		return t.group(ctx)
 	}
 	if fail := t.mail(ctx); fail != nil {
@@ -85,8 +99,13 @@ func (t *transaction) group(ctx context.Context) *smtpreply.Error {
 		t.writeRcpt(i)
 	}
 	c.writeLine(dataLine)
-	t.mailSpan, t.rcptSpan, t.dataSpan = c.begin(ctx, "smtp.mail"), c.begin(ctx, "smtp.rcpt"), c.begin(ctx, "smtp.data")
+	t.beginSpans(ctx)
 	c.flush(c.o.Timeouts.Mail.Std())
+	return t.readGroup(ctx)
+}
+
+// readGroup reads the replies to a group.
+func (t *transaction) readGroup(ctx context.Context) *smtpreply.Error {
 	if fail := t.readMail(ctx); fail != nil {
 		t.drain(ctx, len(t.rcpts))
 		return fail
@@ -127,6 +146,14 @@ func (t *transaction) drain(ctx context.Context, n int) {
 	}
 }
 
+// untouched reports that the session ended before the host had accepted MAIL, without a word against the message.
+func (t *transaction) untouched(fail *smtpreply.Error) bool {
+	if fail == nil || t.c.state != stateBroken || fail.Stage != smtpreply.StageMail && fail.Stage != smtpreply.StageRset {
+		return false
+	}
+	return fail.Reason == smtpreply.ReasonConnectionLost || fail.Code == 421 || t.rides.disturbed(fail)
+}
+
 // fill gives the failure of the whole to the recipients that have no answer of their own yet: who was refused stays
 // refused (S-33, S-35).
 func (t *transaction) fill(fail *smtpreply.Error) {
@@ -144,6 +171,11 @@ func (t *transaction) deliver(reply smtpreply.Reply) {
 			t.result.Recipients[i] = RecipientResult{Reply: reply}
 		}
 	}
+}
+
+func (t *transaction) beginSpans(ctx context.Context) {
+	c := t.c
+	t.mailSpan, t.rcptSpan, t.dataSpan = c.begin(ctx, "smtp.mail"), c.begin(ctx, "smtp.rcpt"), c.begin(ctx, "smtp.data")
 }
 
 // endSpans ends the spans that no reply has ended.

@@ -30,6 +30,7 @@ type wire struct {
 	written     atomic.Int64
 	interrupted atomic.Bool
 	answered    atomic.Bool // a reply came while the final dot is on its way
+	dotEnd      int64       // what is written when the final dot is; of the writing goroutine
 
 	mu       sync.Mutex
 	progress time.Duration // 0: only overall counts
@@ -55,8 +56,10 @@ func (w *wire) withdraw() {
 	_ = w.SetWriteDeadline(time.Unix(1, 0))
 }
 
-// stopped reports that a write has to end.
-func (w *wire) stopped() bool { return w.interrupted.Load() || w.answered.Load() }
+// stopped reports that a write has to end. A reply to a dot that is out does not hold up what rides behind the dot.
+func (w *wire) stopped() bool {
+	return w.interrupted.Load() || w.answered.Load() && w.written.Load() < w.dotEnd
+}
 
 // Write writes all of p, or returns why it could not: errInterrupted, errNoProgress, os.ErrDeadlineExceeded for the
 // overall time, or the error of the connection.
