@@ -22,9 +22,12 @@ import (
 	"github.com/postrider/postrider/services/sender/internal/attempt"
 	"github.com/postrider/postrider/services/sender/internal/destination"
 	"github.com/postrider/postrider/services/sender/internal/dispatch"
+	"github.com/postrider/postrider/services/sender/internal/hostmemory"
 	"github.com/postrider/postrider/services/sender/internal/lanes"
+	"github.com/postrider/postrider/services/sender/internal/pool"
 	"github.com/postrider/postrider/services/sender/internal/probe"
 	"github.com/postrider/postrider/services/sender/internal/site"
+	"github.com/postrider/postrider/services/sender/internal/sitelimit"
 	"github.com/postrider/postrider/services/sender/internal/tenure"
 )
 
@@ -51,6 +54,8 @@ type service struct {
 	destinations destination.Table
 	lanes        *lanes.Lanes[*tenure.Record]
 	senders      senders
+	limiter      *sitelimit.Limiter
+	pool         *pool.Pool
 	events       *events
 }
 
@@ -71,6 +76,9 @@ func New(ctx context.Context, cfg Config, env runner.Env) (runner.Service, error
 	if s.resolver, err = env.Dial(ctx, cfg.ResolverAddress, rpc.ClientOptions{TokenFile: cfg.TokenFile}); err != nil {
 		return nil, fmt.Errorf("resolver: %w", err)
 	}
+	var memory hostmemory.Memory
+	s.limiter = sitelimit.New(sitelimit.Options{Config: s.siteConfig, Share: s.share, Fails: memory.Fails})
+	s.pool = pool.New(s.limiter)
 	s.engine, err = attempt.New(attempt.Options{
 		Hostname: env.Node.Name, Port: cfg.SMTPPort, Timeouts: cfg.timeouts(), Retry: cfg.Retry,
 		Destinations: cfg.Destinations, SourceAddresses: cfg.SourceAddresses,
@@ -78,6 +86,7 @@ func New(ctx context.Context, cfg Config, env runner.Env) (runner.Service, error
 		Log:         env.Log,
 		Tracer:      env.Tracer.Tracer(scope),
 		Connections: s.events.connection,
+		Pool:        s.pool, Sessions: &pool.Sessions{}, Memory: &memory, Share: s.share,
 	})
 	if err != nil {
 		_ = s.resolver.Close()
@@ -113,6 +122,7 @@ func (s *service) Run(ctx context.Context, ready func()) error {
 	}()
 	q.run(ctx, ready)
 	giveUp()
+	s.pool.Close()
 	select {
 	case <-dispatched:
 	case <-time.After(lateAttempts):
@@ -145,8 +155,22 @@ func (s *service) limit(name string) int {
 	if entry.Connections > 0 {
 		most = entry.Connections
 	}
+	return s.share(most)
+}
+
+// siteConfig is what is configured for a site.
+func (s *service) siteConfig(name string) sitelimit.Config {
+	c := sitelimit.Config{Connections: s.config.Connections}
+	if d := s.destinations.For("", name); d.Connections > 0 {
+		c.Connections = d.Connections
+	}
+	return c
+}
+
+// share is this sender's part of a limit that all senders keep together.
+func (s *service) share(limit int) int {
 	share := s.senders.count()
-	return max(1, (most+share-1)/share)
+	return max(1, (limit+share-1)/share)
 }
 
 // apart reports a domain with limits of its own: it has lanes of its own, whatever its hosts.

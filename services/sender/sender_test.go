@@ -73,9 +73,10 @@ func TestDeliversOverSMTPAndStoresWhatCameOfEachRecipient(t *testing.T) {
 	if n := sum(data, "postrider.sender.results"); n != 3 {
 		t.Errorf("postrider.sender.results is %d", n)
 	}
-	if n := sum(data, "postrider.smtp.connections"); n != 0 {
-		t.Errorf("%d connections are counted as open", n)
-	}
+	h.eventually("the session to be ended when it was idle for a while", func() bool {
+		h.must(reader.Collect(h.ctx, &data))
+		return sum(data, "postrider.smtp.connections") == 0
+	})
 	if n := sum(data, "postrider.queue.moves"); n != 1 {
 		t.Errorf("postrider.queue.moves is %d", n)
 	}
@@ -235,26 +236,26 @@ func TestQ11_QueueAwayLongerThanTheLeaseDuringTransactions(t *testing.T) {
 		return ""
 	}})
 	h.start()
-	for _, id := range []string{"m1", "m2", "m3"} {
+	for _, id := range []string{"m1", "m2"} {
 		h.submit(id, "example.test", "somebody")
 	}
-	for range 3 {
+	for range 2 { // as many as a site takes at first
 		<-inDot
 	}
 	h.server.Stop()
 	time.Sleep(3 * time.Second) // longer than the lease
 	close(release)
-	host.Wait(3, patience)
+	host.Wait(2, patience)
 	h.server.StartAgain()
-	for _, id := range []string{"m1", "m2", "m3"} {
+	for _, id := range []string{"m1", "m2"} {
 		o := h.await(id, 1)
 		if len(o) != 1 || o[0].GetResults()[0].GetState() != delivered {
 			t.Errorf("%s: %v", id, o)
 		}
 	}
-	h.submit("m4", "example.test", "somebody")
-	h.await("m4", 1)
-	if n := len(host.Messages()); n != 4 {
-		t.Errorf("the host received %d messages, want 4", n)
+	h.submit("m3", "example.test", "somebody")
+	h.await("m3", 1)
+	if n := len(host.Messages()); n != 3 {
+		t.Errorf("the host received %d messages, want 3", n)
 	}
 }

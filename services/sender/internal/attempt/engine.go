@@ -17,7 +17,9 @@ import (
 	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
 	resolverv1 "github.com/postrider/postrider/proto/postrider/resolver/v1"
 	"github.com/postrider/postrider/services/sender/internal/destination"
+	"github.com/postrider/postrider/services/sender/internal/hostmemory"
 	"github.com/postrider/postrider/services/sender/internal/mxfailover"
+	"github.com/postrider/postrider/services/sender/internal/pool"
 	"github.com/postrider/postrider/services/sender/internal/retryschedule"
 	"github.com/postrider/postrider/services/sender/internal/smtpclient"
 )
@@ -53,8 +55,22 @@ type Options struct {
 	Tracer trace.Tracer
 	// Connections is told of every connection opened (+1) and closed (-1); nil: nobody is (O-03, O-04).
 	Connections func(delta int)
+	// Pool, Sessions and Memory are what attempts share (mxfailover.Walker); nil: nothing.
+	Pool     *pool.Pool
+	Sessions *pool.Sessions
+	Memory   *hostmemory.Memory
+	// Share is this sender's part of a limit that all senders keep together; nil: all of it.
+	Share func(limit int) int
 	// Dial replaces TCP, for tests; nil: TCP.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// connections is this sender's share of what is configured for a destination; 0: nothing is.
+func (e *Engine) connections(dest destination.Config) int {
+	if dest.Connections == 0 || e.o.Share == nil {
+		return dest.Connections
+	}
+	return e.o.Share(dest.Connections)
 }
 
 // Job is one record to attempt.
@@ -95,6 +111,7 @@ func New(o Options) (*Engine, error) {
 		walker: &mxfailover.Walker{
 			Hostname: o.Hostname, OwnName: o.OwnName, Port: o.Port, Sources: o.SourceAddresses, Timeouts: o.Timeouts,
 			Roots: o.TLSRoots, Open: o.Connections, Tracer: o.Tracer, Dial: o.Dial,
+			Pool: o.Pool, Sessions: o.Sessions, Memory: o.Memory,
 		},
 	}, nil
 }

@@ -80,7 +80,7 @@ func (r *run) attempt(ctx context.Context) {
 	dest = r.e.destinations.For(r.rec.GetDestination(), route.GetSite())
 	walked := r.e.walker.Deliver(ctx, route, mxfailover.Mail{
 		Message: message(r.rec, r.job.MayStart), OpenBody: r.job.Body, TLS: dest.TLS,
-		Auth: auth, Smarthost: smarthost.Name(), TLSOptional: r.rec.GetEnvelope().GetTlsOptional(), Dialled: dialledBefore(r.rec),
+		Auth: auth, Smarthost: smarthost.Name(), Connections: r.e.connections(dest), TLSOptional: r.rec.GetEnvelope().GetTlsOptional(), Dialled: dialledBefore(r.rec),
 	})
 	r.results, r.tries, r.bodyErr = walked.Recipients, walked.Tries, walked.BodyErr
 	for _, one := range r.results {

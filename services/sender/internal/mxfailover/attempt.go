@@ -31,7 +31,7 @@ type attempt struct {
 func newAttempt(w *Walker, route *resolverv1.ResolveRouteResponse, m Mail) *attempt {
 	n := len(m.Message.Recipients)
 	a := &attempt{
-		w: w, route: route, mail: m, plan: plan(route, w.Port, m.Dialled), budget: budget{perHost: map[int]int{}},
+		w: w, route: route, mail: m, plan: failingLast(plan(route, w.Port, m.Dialled), w.Memory), budget: budget{perHost: map[int]int{}},
 		outcome: Outcome{Recipients: make([]Recipient, n)}, pending: make([]int, n), left: make([][]verdict.Left, n),
 		skip: make([]map[int]bool, n),
 	}

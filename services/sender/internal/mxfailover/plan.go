@@ -4,9 +4,11 @@ package mxfailover
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/postrider/postrider/kit/smtpreply"
 	resolverv1 "github.com/postrider/postrider/proto/postrider/resolver/v1"
+	"github.com/postrider/postrider/services/sender/internal/hostmemory"
 )
 
 const defaultPort = 25
@@ -49,6 +51,21 @@ func plan(route *resolverv1.ResolveRouteResponse, port uint16, before map[netip.
 		all = append(all, again...)
 	}
 	return all
+}
+
+// failingLast moves addresses that did not work lately to the end.
+func failingLast(all []candidate, memory *hostmemory.Memory) []candidate {
+	fails := func(c candidate) bool { return c.failure == nil && memory.Fails(c.address) }
+	if !slices.ContainsFunc(all, fails) {
+		return all
+	}
+	last := make([]candidate, 0, len(all))
+	for _, c := range all {
+		if fails(c) {
+			last = append(last, c)
+		}
+	}
+	return append(slices.DeleteFunc(all, fails), last...)
 }
 
 func portOf(host *resolverv1.Host, port uint16) uint16 {

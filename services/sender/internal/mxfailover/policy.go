@@ -5,6 +5,8 @@ package mxfailover
 import (
 	"strings"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/postrider/postrider/kit/smtpreply"
 	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
 	resolverv1 "github.com/postrider/postrider/proto/postrider/resolver/v1"
@@ -128,6 +130,11 @@ func withFinding(r *eventv1.TLSResult, host *resolverv1.Host, waived bool) *even
 	if waived && host.GetTls().GetKind() > resolverv1.TlsPolicyKind_TLS_POLICY_KIND_OPPORTUNISTIC {
 		notes = append(notes, "policy not enforced: TLS-Required: No")
 	}
-	r.Finding = strings.Join(notes, "; ")
+	finding := strings.Join(notes, "; ")
+	if finding == r.GetFinding() {
+		return r
+	}
+	r = proto.CloneOf(r) // the session may be used again
+	r.Finding = finding
 	return r
 }

@@ -58,45 +58,6 @@ func (a *attempt) try(ctx context.Context, i int) (next int) {
 	return next
 }
 
-// talk opens a session with a candidate and hands the message over. The failure returned is why this candidate was
-// left; nil when it took the message for those it was asked for, or answered them for good.
-func (a *attempt) talk(ctx context.Context, i int, recipients []int, record *eventv1.HostTry) *smtpreply.Error {
-	c := &a.plan[i]
-	policy, fail := a.policy(c.of)
-	if fail != nil {
-		record.Stage = fail.Stage.Proto()
-		a.leaveAll(recipients, verdict.Left{Host: c.host, Known: true, Failure: fail})
-		return fail
-	}
-	conn, fail := smtpclient.Dial(ctx, a.options(i, policy))
-	defer func() {
-		record.Stage, record.Tls = conn.Stage().Proto(), withFinding(conn.TLS(), c.of, a.mail.TLSOptional)
-		if fail != nil {
-			record.Stage = fail.Stage.Proto() // with PIPELINING the session may be further than what failed
-			record.Transcript = conn.Transcript()
-		}
-		conn.Quit()
-	}()
-	a.budget.spend(c.host, fail, conn.Greeted())
-	if fail != nil {
-		// A host that has answered EHLO without STARTTLS has told all that a message with REQUIRETLS asks (S-41).
-		known := fail.Reason == smtpreply.ReasonRequireTLSPolicy
-		a.leaveAll(recipients, verdict.Left{Host: c.host, Known: known, Failure: fail})
-		if verdict.NeedsOperator(fail) {
-			a.over = fail
-		}
-		return fail
-	}
-	if fail = a.openBody(); fail != nil {
-		a.over = fail
-		return fail
-	}
-	result := conn.Send(ctx, a.message(recipients))
-	record.BytesSent = uint64(result.ContentWritten)
-	fail = a.judge(c, conn, recipients, result)
-	return fail
-}
-
 // options are those of a session with the i-th candidate.
 func (a *attempt) options(i int, policy smtpclient.TLSPolicy) smtpclient.Options {
 	w, c := a.w, &a.plan[i]

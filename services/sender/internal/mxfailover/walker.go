@@ -14,6 +14,8 @@ import (
 	"github.com/postrider/postrider/kit/smtpreply"
 	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
 	resolverv1 "github.com/postrider/postrider/proto/postrider/resolver/v1"
+	"github.com/postrider/postrider/services/sender/internal/hostmemory"
+	"github.com/postrider/postrider/services/sender/internal/pool"
 	"github.com/postrider/postrider/services/sender/internal/smtpclient"
 	"github.com/postrider/postrider/services/sender/internal/verdict"
 )
@@ -43,6 +45,12 @@ type Walker struct {
 	Open func(delta int)
 	// Tracer makes the spans; nil: none.
 	Tracer trace.Tracer
+	// Pool keeps sessions and says when one may be opened; nil: each message has a session of its own.
+	Pool *pool.Pool
+	// Sessions keeps TLS sessions for resumption; nil: none are kept.
+	Sessions *pool.Sessions
+	// Memory remembers addresses that did not work; nil: nothing is remembered.
+	Memory *hostmemory.Memory
 	// Dial replaces TCP; nil: TCP.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
@@ -61,6 +69,8 @@ type Mail struct {
 	Smarthost string
 	// TLSOptional says that policies are not enforced for this message (RFC 8689, section 4.2.2).
 	TLSOptional bool
+	// Connections bounds the connections to the site for this destination; 0: nothing but the site's window does.
+	Connections int
 	// Dialled are the addresses of the attempt before: within a host they are tried last.
 	Dialled map[netip.AddrPort]bool
 }
