@@ -133,7 +133,7 @@ func TestConnectionsAreSharedByTheSendersThereAre(t *testing.T) {
 	q := openQueue(t, nil)
 	for senders, want := range map[int64]int{0: 20, 1: 20, 2: 10, 3: 7, 40: 1} {
 		q.senders.n.Store(senders)
-		if got := q.limit("example.test"); got != want {
+		if got := q.share(20); got != want {
 			t.Errorf("%d senders: %d connections each, want %d", senders, got, want)
 		}
 	}
@@ -153,7 +153,7 @@ func TestLimitsOfSites(t *testing.T) {
 	for name, want := range map[string]int{
 		"mx1.test,mx2.test": 3, "apart.example": 2, "other.example": 7, "a.mx2.test": 9, "mx1.test,a.mx2.test": 7,
 	} {
-		if got := q.limit(name); got != want {
+		if got := q.limits(name).Connections; got != want {
 			t.Errorf("%s: %d connections, want %d", name, got, want)
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -68,7 +67,10 @@ func New(ctx context.Context, cfg Config, env runner.Env) (runner.Service, error
 		return nil, errors.New("a NATS connection is needed")
 	}
 	s := &service{config: cfg, env: env, destinations: cfg.Destinations.Table()}
-	s.lanes = lanes.New[*tenure.Record](lanes.Limits{PerSite: s.limit, Total: cfg.Attempts}, site.New(site.Known, s.apart))
+	var memory hostmemory.Memory
+	s.limiter = sitelimit.New(sitelimit.Options{Config: s.limits, Share: s.share, Fails: memory.Fails})
+	s.pool = pool.New(s.limiter)
+	s.lanes = lanes.New[*tenure.Record](lanes.Limits{PerSite: s.limiter.Attempts, Total: cfg.Attempts}, site.New(site.Known, s.apart))
 	var err error
 	if s.events, err = newEvents(env, s.lanes); err != nil {
 		return nil, err
@@ -76,9 +78,6 @@ func New(ctx context.Context, cfg Config, env runner.Env) (runner.Service, error
 	if s.resolver, err = env.Dial(ctx, cfg.ResolverAddress, rpc.ClientOptions{TokenFile: cfg.TokenFile}); err != nil {
 		return nil, fmt.Errorf("resolver: %w", err)
 	}
-	var memory hostmemory.Memory
-	s.limiter = sitelimit.New(sitelimit.Options{Config: s.siteConfig, Share: s.share, Fails: memory.Fails})
-	s.pool = pool.New(s.limiter)
 	s.engine, err = attempt.New(attempt.Options{
 		Hostname: env.Node.Name, Port: cfg.SMTPPort, Timeouts: cfg.timeouts(), Retry: cfg.Retry,
 		Destinations: cfg.Destinations, SourceAddresses: cfg.SourceAddresses,
@@ -86,7 +85,7 @@ func New(ctx context.Context, cfg Config, env runner.Env) (runner.Service, error
 		Log:         env.Log,
 		Tracer:      env.Tracer.Tracer(scope),
 		Connections: s.events.connection,
-		Pool:        s.pool, Sessions: &pool.Sessions{}, Memory: &memory, Share: s.share,
+		Pool:        s.pool, Sessions: &pool.Sessions{}, Memory: &memory,
 	})
 	if err != nil {
 		_ = s.resolver.Close()
@@ -143,40 +142,6 @@ func (s *service) dispatcher() *dispatch.Dispatcher {
 			return s.config.Retry.ExpiresAt(m.GetAcceptedAt().AsTime(), m.GetEnvelope().GetSender() == "")
 		},
 	}
-}
-
-// limit returns how many attempts may run to a site here: this sender's share of what all may (S-74).
-func (s *service) limit(name string) int {
-	most := s.config.Connections
-	entry := s.destinations.For(name, "")
-	if strings.Contains(name, ",") {
-		entry = s.destinations.For("", name)
-	}
-	if entry.Connections > 0 {
-		most = entry.Connections
-	}
-	return s.share(most)
-}
-
-// siteConfig is what is configured for a site.
-func (s *service) siteConfig(name string) sitelimit.Config {
-	c := sitelimit.Config{Connections: s.config.Connections}
-	if d := s.destinations.For("", name); d.Connections > 0 {
-		c.Connections = d.Connections
-	}
-	return c
-}
-
-// share is this sender's part of a limit that all senders keep together.
-func (s *service) share(limit int) int {
-	share := s.senders.count()
-	return max(1, (limit+share-1)/share)
-}
-
-// apart reports a domain with limits of its own: it has lanes of its own, whatever its hosts.
-func (s *service) apart(domain string) bool {
-	entry := s.destinations.For(domain, "")
-	return entry.Match != "*" && (entry.Connections > 0 || entry.Rate > 0)
 }
 
 // learning is a resolver whose routes tell the lanes which site a domain belongs to.

@@ -59,18 +59,8 @@ type Options struct {
 	Pool     *pool.Pool
 	Sessions *pool.Sessions
 	Memory   *hostmemory.Memory
-	// Share is this sender's part of a limit that all senders keep together; nil: all of it.
-	Share func(limit int) int
 	// Dial replaces TCP, for tests; nil: TCP.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-}
-
-// connections is this sender's share of what is configured for a destination; 0: nothing is.
-func (e *Engine) connections(dest destination.Config) int {
-	if dest.Connections == 0 || e.o.Share == nil {
-		return dest.Connections
-	}
-	return e.o.Share(dest.Connections)
 }
 
 // Job is one record to attempt.

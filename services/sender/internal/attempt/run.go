@@ -79,13 +79,21 @@ func (r *run) attempt(ctx context.Context) {
 	r.route = route
 	dest = r.e.destinations.For(r.rec.GetDestination(), route.GetSite())
 	walked := r.e.walker.Deliver(ctx, route, mxfailover.Mail{
-		Message: message(r.rec, r.job.MayStart), OpenBody: r.job.Body, TLS: dest.TLS,
-		Auth: auth, Smarthost: smarthost.Name(), Connections: r.e.connections(dest), TLSOptional: r.rec.GetEnvelope().GetTlsOptional(), Dialled: dialledBefore(r.rec),
+		Message: message(r.rec, r.job.MayStart), OpenBody: r.job.Body, TLS: dest.TLS, Site: r.site(),
+		Auth: auth, Smarthost: smarthost.Name(), TLSOptional: r.rec.GetEnvelope().GetTlsOptional(), Dialled: dialledBefore(r.rec),
 	})
 	r.results, r.tries, r.bodyErr = walked.Recipients, walked.Tries, walked.BodyErr
 	for _, one := range r.results {
 		r.e.alarms.raise(smarthost.Host, one.Failure)
 	}
+}
+
+// site is what connections are counted by: the lane the record waited in.
+func (r *run) site() string {
+	if domain := r.rec.GetDestination(); r.route.GetSite() == "" || r.e.destinations.For(domain, "").Apart() {
+		return domain
+	}
+	return r.route.GetSite()
 }
 
 // tooLarge refuses a message over the configured size before any work on the network.

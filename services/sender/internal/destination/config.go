@@ -36,6 +36,9 @@ type Config struct {
 	Smarthost Smarthost `yaml:"smarthost" help:"Host that takes the mail instead of the domain's MX."`
 }
 
+// Apart reports an entry that limits how fast mail goes to one domain, apart from other mail to the same hosts.
+func (c Config) Apart() bool { return c.Match != "*" && (c.Connections > 0 || c.Rate > 0) }
+
 // Smarthost is a host that takes the mail of a destination (R-52).
 type Smarthost struct {
 	// Host is a name, or a name or address in brackets for its addresses only.

@@ -163,7 +163,7 @@ func mail(to ...string) Mail {
 	for _, address := range to {
 		m.Recipients = append(m.Recipients, smtpclient.Recipient{Address: address})
 	}
-	return Mail{Message: m}
+	return Mail{Message: m, Site: "site"}
 }
 
 type memory struct{ *bytes.Reader }

@@ -85,7 +85,7 @@ func TestS72_AFreshSessionForOneThatDies(t *testing.T) {
 					if len(w.dialled) != 2 {
 						t.Errorf("dialled %v", w.dialled)
 					}
-					if limits.Window("example.test") < 2 {
+					if limits.Window("site") < 2 {
 						t.Error("held against the site")
 					}
 				})
@@ -140,7 +140,7 @@ func TestS48_421ToTheDotIsForBoth(t *testing.T) {
 		s.Silent()
 	}, "192.0.2.2": takesTwo}
 	keeping(t, n, "mx1 10 192.0.2.1; mx2 20 192.0.2.2", func(w *walk, limits *sitelimit.Limiter) {
-		limits.Failed("example.test", time.Now()) // a window of one
+		limits.Failed("site", time.Now()) // a window of one
 		outcomes := make(chan Outcome, 2)
 		for range 2 {
 			go func() {
@@ -169,7 +169,7 @@ func TestS48_ALostReplyLeavesTheRiderUntouched(t *testing.T) {
 		s.ReadData()
 	}, takes}}
 	keeping(t, n, "mx1 10 192.0.2.1; mx2 20 192.0.2.2", func(w *walk, limits *sitelimit.Limiter) {
-		limits.Failed("example.test", time.Now())
+		limits.Failed("site", time.Now())
 		outcomes := make(chan Outcome, 2)
 		for range 2 {
 			go func() {
@@ -242,7 +242,7 @@ func TestS74_FailuresAndSuccessesMoveTheWindow(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			keeping(t, network{"192.0.2.1": c.there}, "mx1 10 192.0.2.1", func(w *walk, limits *sitelimit.Limiter) {
 				w.deliver()
-				if got := limits.Window("example.test"); got != c.want {
+				if got := limits.Window("site"); got != c.want {
 					t.Errorf("window %d, want %d", got, c.want)
 				}
 			})
@@ -259,7 +259,7 @@ func TestS74_ABusySiteDefers(t *testing.T) {
 		s.Send("250 ok\r\n")
 		s.Quit()
 	}}, "mx1 10 192.0.2.1; mx2 20 192.0.2.2", func(w *walk, limits *sitelimit.Limiter) {
-		limits.Failed("example.test", time.Now())
+		limits.Failed("site", time.Now())
 		first := make(chan Outcome)
 		go func() {
 			m := mail("a@example.test")

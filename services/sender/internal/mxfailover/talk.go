@@ -29,7 +29,7 @@ func (a *attempt) talk(ctx context.Context, i int, recipients []int, record *eve
 	o.TLS.Sessions = a.w.Sessions.For(key)
 	m := a.message(recipients)
 	lease, err := a.w.Pool.Acquire(ctx, pool.Request{
-		Site: a.site(), Most: a.mail.Connections, Key: key,
+		Site: a.mail.Site, Key: key,
 		Message: func() *smtpclient.Message {
 			if a.openBody() != nil {
 				return nil
@@ -44,14 +44,6 @@ func (a *attempt) talk(ctx context.Context, i int, recipients []int, record *eve
 		return fail
 	}
 	return a.use(ctx, &session{attempt: a, of: c, options: o, lease: lease, message: m, recipients: recipients, record: record})
-}
-
-// site is what connections are counted by.
-func (a *attempt) site() string {
-	if site := a.route.GetSite(); site != "" {
-		return site
-	}
-	return a.route.GetDomain()
 }
 
 // noSession is why there is no session though nobody tried to open one: the sender stops, the site is busy (S-74), or the

@@ -69,8 +69,8 @@ type Mail struct {
 	Smarthost string
 	// TLSOptional says that policies are not enforced for this message (RFC 8689, section 4.2.2).
 	TLSOptional bool
-	// Connections bounds the connections to the site for this destination; 0: nothing but the site's window does.
-	Connections int
+	// Site is what connections are counted by.
+	Site string
 	// Dialled are the addresses of the attempt before: within a host they are tried last.
 	Dialled map[netip.AddrPort]bool
 }

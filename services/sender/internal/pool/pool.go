@@ -78,8 +78,6 @@ func New(limits Limits) *Pool {
 type Request struct {
 	// Site is counted together.
 	Site string
-	// Most bounds the connections to the site further; 0: nothing else does.
-	Most int
 	// Key is that of the session.
 	Key Key
 	// Fresh says that no kept session will do.
@@ -151,11 +149,7 @@ func (p *Pool) room(s *site, r *Request) bool {
 }
 
 func (p *Pool) window(r *Request) int {
-	window := p.limits.Window(r.Site)
-	if r.Most > 0 {
-		window = min(window, r.Most)
-	}
-	return max(1, window)
+	return max(1, p.limits.Window(r.Site))
 }
 
 // makeRoom gives up an idle session of another kind where only that makes room.

@@ -52,6 +52,8 @@ type Conn struct {
 	ext       Extensions
 	tls       *eventv1.TLSResult
 	secured   *tls.Conn // nil in clear
+	resuming  bool      // the handshake offered a session to be resumed
+	resumed   bool      // and it was
 	fallback  bool      // in clear because STARTTLS did not work
 	dirty     bool      // the last transaction did not end in 2yz to the dot: RSET before the next
 	writeErr  error     // first failed write

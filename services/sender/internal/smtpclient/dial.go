@@ -14,10 +14,12 @@ type approach struct {
 	helo    bool   // EHLO made the host hang up: HELO only (S-22)
 	clear   bool   // the TLS handshake failed: no STARTTLS (S-37)
 	finding string // why clear is set
+	full    bool   // a TLS session could not be resumed
 }
 
-// Dial opens a session with the host at o.Address: connect, greeting, EHLO or HELO, STARTTLS by policy, AUTH where asked for. It makes up to
-// two further connections to the same address when a host hangs up at EHLO or when an opportunistic handshake fails.
+// Dial opens a session with the host at o.Address: connect, greeting, EHLO or HELO, STARTTLS by policy, AUTH where asked for. It makes
+// further connections to the same address, one for each, when a host hangs up at EHLO, when a TLS session cannot be resumed
+// and when an opportunistic handshake fails.
 //
 // The Conn is never nil. After a failure it is closed and only tells how far the session came.
 func Dial(ctx context.Context, o Options) (*Conn, *smtpreply.Error) {
@@ -63,6 +65,9 @@ func (c *Conn) learn(fail *smtpreply.Error) (next approach, again bool) {
 	case fail.Stage == smtpreply.StageEhlo && fail.Reason == smtpreply.ReasonConnectionLost && c.secured == nil:
 		next.helo = true
 		return next, !c.how.helo && !c.o.TLS.required()
+	case fail.Stage == smtpreply.StageTLS && fail.Reason == smtpreply.ReasonTLSFailed && c.resuming:
+		next.full = true // crypto/tls has forgotten the session: a full handshake follows
+		return next, !c.how.full
 	case fail.Stage == smtpreply.StageTLS && c.o.TLS.Mode == TLSOpportunistic && fail.Reason == smtpreply.ReasonTLSFailed:
 		next.clear, next.finding = true, "TLS handshake failed, sent in clear"
 		return next, !c.how.clear

@@ -84,7 +84,8 @@ type TLSPolicy struct {
 	TLSA []TLSA
 	// Roots are trusted for TLSVerify; nil: the system's.
 	Roots *x509.CertPool
-	// Sessions keeps TLS sessions for resumption; nil: none are kept.
+	// Sessions keeps the TLS session for resumption, whatever name it is asked for; nil: none is kept. It must not be
+	// shared with another policy or host.
 	Sessions tls.ClientSessionCache
 }
 

@@ -40,7 +40,8 @@ func (c *Conn) secure(ctx context.Context) *smtpreply.Error {
 		c.observed(smtpreply.StageTLS, rawReply{}, fail)
 	}
 	span.end(0, fail, attribute.String("tls.protocol.version", c.tls.GetVersion()),
-		attribute.String("mail.tls.policy", p.Word), attribute.Bool("mail.tls.verified", c.tls.GetVerified()))
+		attribute.String("mail.tls.policy", p.Word), attribute.Bool("mail.tls.verified", c.tls.GetVerified()),
+		attribute.Bool("tls.resumed", c.resumed))
 	if fail != nil || !secured {
 		return fail
 	}
@@ -109,7 +110,9 @@ func (c *Conn) handshake(ctx context.Context) *smtpreply.Error {
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	c.wire.limit(0, time.Now().Add(limit))
-	conn := tls.Client(c.wire, c.tlsConfig())
+	conf := c.tlsConfig()
+	c.resuming = conf.ClientSessionCache != nil && resumable(conf.ClientSessionCache)
+	conn := tls.Client(c.wire, conf)
 	if err := conn.HandshakeContext(limited); err != nil {
 		if ctx.Err() != nil {
 			return c.fail(smtpreply.StageTLS, context.Cause(ctx))
@@ -117,6 +120,7 @@ func (c *Conn) handshake(ctx context.Context) *smtpreply.Error {
 		return c.handshakeFailure(err)
 	}
 	cs := conn.ConnectionState()
+	c.resumed = cs.DidResume
 	c.tls.Version = tls.VersionName(cs.Version)
 	c.tls.CipherSuite = tls.CipherSuiteName(cs.CipherSuite)
 	c.tls.Verified = c.o.TLS.Mode >= TLSVerify
@@ -126,6 +130,12 @@ func (c *Conn) handshake(ctx context.Context) *smtpreply.Error {
 	c.box.stopAt220(false)
 	c.in = startReader(conn, c.box)
 	return nil
+}
+
+// resumable reports that there is a session to resume. A TLSPolicy has a cache for sessions like its own only.
+func resumable(cache tls.ClientSessionCache) bool {
+	_, ok := cache.Get("")
+	return ok
 }
 
 func (c *Conn) handshakeFailure(err error) *smtpreply.Error {

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sender
+
+import (
+	"strings"
+
+	"github.com/postrider/postrider/services/sender/internal/sitelimit"
+)
+
+// limits are those of a lane, over all senders (S-74): of a site, or of a domain with limits of its own.
+func (s *service) limits(name string) sitelimit.Config {
+	entry := s.destinations.For(name, "")
+	if strings.Contains(name, ",") {
+		entry = s.destinations.For("", name)
+	}
+	c := sitelimit.Config{Connections: s.config.Connections, Rate: entry.Rate}
+	if entry.Connections > 0 {
+		c.Connections = entry.Connections
+	}
+	return c
+}
+
+// share is this sender's part of a limit that all senders keep together.
+func (s *service) share(limit int) int {
+	share := s.senders.count()
+	return max(1, (limit+share-1)/share)
+}
+
+// apart reports a domain with limits of its own: it has lanes of its own, whatever its hosts.
+func (s *service) apart(domain string) bool { return s.destinations.For(domain, "").Apart() }
