@@ -10,7 +10,9 @@ import (
 
 	senderv1 "github.com/postrider/postrider/proto/postrider/sender/v1"
 	"github.com/postrider/postrider/services/sender/internal/lanes"
+	"github.com/postrider/postrider/services/sender/internal/pool"
 	"github.com/postrider/postrider/services/sender/internal/probe"
+	"github.com/postrider/postrider/services/sender/internal/sitelimit"
 	"github.com/postrider/postrider/services/sender/internal/tenure"
 )
 
@@ -21,8 +23,10 @@ const maxLanes = 1000
 type answers struct {
 	senderv1.UnimplementedSenderServiceServer
 
-	lanes  *lanes.Lanes[*tenure.Record]
-	prober *probe.Prober
+	lanes   *lanes.Lanes[*tenure.Record]
+	pool    *pool.Pool
+	limiter *sitelimit.Limiter
+	prober  *probe.Prober
 }
 
 // Probe goes the way to a domain and sends each step as it happens.
@@ -38,7 +42,7 @@ func (a *answers) ListLanes(_ context.Context, req *senderv1.ListLanesRequest) (
 		lane := &senderv1.Lane{
 			Site: l.Key.Site, Tenant: l.Key.Tenant, Priority: l.Key.Priority,
 			Waiting: uint32(l.Waiting), Running: uint32(l.Running),
-			Connections: uint32(l.Running), ConnectionLimit: uint32(l.Limit),
+			Connections: uint32(a.pool.Open(l.Key.Site)), ConnectionLimit: uint32(a.limiter.Window(l.Key.Site)),
 			Down: l.Down, LastFailure: l.LastFailure,
 		}
 		if l.Down {

@@ -96,7 +96,7 @@ func New(ctx context.Context, cfg Config, env runner.Env) (runner.Service, error
 
 // Register adds the gRPC service (runner.Service).
 func (s *service) Register(r grpc.ServiceRegistrar) {
-	senderv1.RegisterSenderServiceServer(r, &answers{lanes: s.lanes, prober: probe.New(s.engine)})
+	senderv1.RegisterSenderServiceServer(r, &answers{lanes: s.lanes, pool: s.pool, limiter: s.limiter, prober: probe.New(s.engine)})
 }
 
 // Run delivers mail until ctx ends, and then gives its partitions up (runner.Service).

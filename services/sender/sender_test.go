@@ -164,7 +164,8 @@ func TestLanesAreListed(t *testing.T) {
 		resp, err := client.ListLanes(h.ctx, &senderv1.ListLanesRequest{Site: "slow.test"})
 		h.must(err)
 		lanes := resp.GetLanes()
-		return len(lanes) == 1 && lanes[0].GetWaiting() == 2 && lanes[0].GetRunning() == 1 && lanes[0].GetConnectionLimit() == 1
+		return len(lanes) == 1 && lanes[0].GetWaiting() == 1 && lanes[0].GetRunning() == 2 && // one of them waits to ride
+			lanes[0].GetConnections() == 1 && lanes[0].GetConnectionLimit() == 1
 	})
 	close(release)
 	h.await("m3", 1)

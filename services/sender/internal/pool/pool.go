@@ -164,6 +164,16 @@ func (p *Pool) makeRoom(s *site, r *Request) *kept {
 	return k
 }
 
+// Open is how many connections to a site are open or being opened.
+func (p *Pool) Open(name string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s := p.sites[name]; s != nil {
+		return s.open
+	}
+	return 0
+}
+
 // alike is the idle session of this kind that was used last.
 func (s *site) alike(key Key) *kept {
 	for _, k := range slices.Backward(s.idle) {
