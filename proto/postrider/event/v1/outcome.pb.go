@@ -218,7 +218,7 @@ type Outcome struct {
 	Tag string `protobuf:"bytes,25,opt,name=tag,proto3" json:"tag,omitempty"`
 	// Id of the message this one reports on. Empty for ordinary mail.
 	ReportsOn string `protobuf:"bytes,26,opt,name=reports_on,json=reportsOn,proto3" json:"reports_on,omitempty"`
-	// Who decided when it was no attempt: an operator's name, or park_sweep. Empty otherwise.
+	// Who decided when it was no attempt: an operator's name, park_sweep, or spill (it waits for its lane). Empty otherwise.
 	Actor string `protobuf:"bytes,27,opt,name=actor,proto3" json:"actor,omitempty"`
 	// What stands behind this outcome in its segment is the whole content; otherwise its header block.
 	ReturnsFullContent bool `protobuf:"varint,28,opt,name=returns_full_content,json=returnsFullContent,proto3" json:"returns_full_content,omitempty"`
@@ -467,7 +467,10 @@ type Floor struct {
 	// Stream name.
 	Stream string `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
 	// First stream sequence that is not settled. Every lower one of the partition is.
-	Sequence      uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Sequence uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// Most unsettled records of this stream the owner holds at once, until a later checkpoint of its is stored: so many of
+	// the first ones may have been delivered if it is cut off. Absent: as many as window says. Not set in fold.
+	Held          *uint32 `protobuf:"varint,3,opt,name=held,proto3,oneof" json:"held,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -516,6 +519,13 @@ func (x *Floor) GetSequence() uint64 {
 	return 0
 }
 
+func (x *Floor) GetHeld() uint32 {
+	if x != nil && x.Held != nil {
+		return *x.Held
+	}
+	return 0
+}
+
 // Checkpoint is carried by OUTCOME segments. What lies below the floors is settled; what lies above is judged by
 // folding OUTCOME, RETRY and PARK from fold_from.
 type Checkpoint struct {
@@ -524,7 +534,7 @@ type Checkpoint struct {
 	Floors []*Floor `protobuf:"bytes,1,rep,name=floors,proto3" json:"floors,omitempty"`
 	// The server's time before the oldest unsettled segment was read.
 	FoldFrom *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=fold_from,json=foldFrom,proto3" json:"fold_from,omitempty"`
-	// Most records the owner holds at once.
+	// Most records the owner holds at once, over all streams; floors say how many of each.
 	Window uint32 `protobuf:"varint,3,opt,name=window,proto3" json:"window,omitempty"`
 	// The owner drained and gave the partition up: nothing was in flight, and nothing is left that a former owner may
 	// have delivered without storing its outcome.
@@ -675,10 +685,12 @@ const file_postrider_event_v1_outcome_proto_rawDesc = "" +
 	"reports_on\x18\x1a \x01(\tR\treportsOn\x12\x14\n" +
 	"\x05actor\x18\x1b \x01(\tR\x05actor\x120\n" +
 	"\x14returns_full_content\x18\x1c \x01(\bR\x12returnsFullContent\x12\x10\n" +
-	"\x03hop\x18\x1d \x01(\rR\x03hop\";\n" +
+	"\x03hop\x18\x1d \x01(\rR\x03hop\"]\n" +
 	"\x05Floor\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x1a\n" +
-	"\bsequence\x18\x02 \x01(\x04R\bsequence\"\x92\x02\n" +
+	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x17\n" +
+	"\x04held\x18\x03 \x01(\rH\x00R\x04held\x88\x01\x01B\a\n" +
+	"\x05_held\"\x92\x02\n" +
 	"\n" +
 	"Checkpoint\x121\n" +
 	"\x06floors\x18\x01 \x03(\v2\x19.postrider.event.v1.FloorR\x06floors\x127\n" +
@@ -758,6 +770,7 @@ func file_postrider_event_v1_outcome_proto_init() {
 	}
 	file_postrider_event_v1_attempt_proto_init()
 	file_postrider_event_v1_mail_proto_init()
+	file_postrider_event_v1_outcome_proto_msgTypes[2].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
