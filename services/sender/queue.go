@@ -30,6 +30,10 @@ const (
 	// windowBytes is what all partitions of this process may hold together, ledgerBytes what the ledger of one may take.
 	windowBytes = 64 << 20
 	ledgerBytes = 64 << 20
+	// workFor is how long a record is in work before it is moved on or carried forward, and workForAtLeast how long even
+	// when it holds others back: most attempts take no longer.
+	workFor        = 10 * time.Minute
+	workForAtLeast = 5 * time.Second
 	// checkpointEvery is how often an idle owner stores a checkpoint when floors moved.
 	checkpointEvery = 10 * time.Second
 	// clockAge is how old the server's time may be that waits are reckoned by.
@@ -116,6 +120,7 @@ func (q *queue) start(ctx context.Context, partition int, owner string, lease *b
 		Operators: tenure.Operators{Mirror: q.mirror, Store: q.changes, SweepEvery: sweepEvery},
 		Limits: tenure.Limits{
 			Window: window, LedgerBytes: ledgerBytes, CheckpointEvery: checkpointEvery,
+			WorkFor: workFor, WorkForAtLeast: workForAtLeast,
 			WindowBytes: func() int64 { return windowBytes / int64(max(1, len(q.keeper.Owned()))) },
 		},
 	})

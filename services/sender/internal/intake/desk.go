@@ -19,6 +19,9 @@ type Desk struct {
 	tracker *progress.Tracker
 	marking *progress.Marking
 	rules   Rules
+	// carried are the places of copies this owner has stored of records in an attempt, and not read again; true when the
+	// record is settled since.
+	carried map[ledger.Place]bool
 }
 
 // Options say where a desk begins.
@@ -46,6 +49,7 @@ func New(o Options) *Desk {
 		rules:   o.Rules,
 		tracker: progress.New(Reading(o.Minutes), Folded(o.Minutes), o.Window, o.Former),
 		marking: progress.NewMarking(o.Former, o.Last),
+		carried: make(map[ledger.Place]bool),
 	}
 	d.useUp()
 	return d
@@ -105,6 +109,23 @@ func (d *Desk) useUp() {
 // Settled notes that one more record of a segment is settled.
 func (d *Desk) Settled(g *progress.Segment) { d.tracker.Settled(g) }
 
+// Carried notes that one record of a segment lives on in a copy that lies at p, unread, while it is still in an attempt
+// here (queue.md, section 4). Its outcome has to name p as the place it settles.
+func (d *Desk) Carried(g *progress.Segment, p ledger.Place) {
+	d.tracker.Ahead(p.Stream, p.Sequence)
+	d.carried[p] = false
+	d.tracker.Settled(g)
+}
+
+// Concluded notes that what this owner has carried to p is settled, and that the copy there has not been read.
+func (d *Desk) Concluded(p ledger.Place) { d.carried[p] = true }
+
+// Stragglers returns the segments that were read at or before old, and those, read at or before young, that hold their
+// stream's floor back by more than half the window, by the server's clock.
+func (d *Desk) Stragglers(old, young time.Time) []*progress.Segment {
+	return d.tracker.Stragglers(old, young)
+}
+
 // Reached notes that a stream has stored a message at sequence.
 func (d *Desk) Reached(stream string, sequence uint64) { d.tracker.Reached(stream, sequence) }
 
@@ -130,8 +151,16 @@ func (d *Desk) Oldest() (at time.Time, ok bool) { return d.tracker.Oldest() }
 // Room reports whether a segment of so many records and bytes of a stream may be read now. MAIL and the RETRY streams
 // may each fill three quarters of the window, so that neither keeps the other out, and a segment that does not fit may
 // be read when nothing else is held. When the ledger of an owner that took over now would pass ledgerBytes, nothing is
-// read: it could not remember more.
-func (d *Desk) Room(stream string, records int, bytes, windowBytes, ledgerBytes int64) bool {
+// read: it could not remember more. unsaid reports that there is room, but that a checkpoint has to say so first.
+func (d *Desk) Room(stream string, records int, bytes, windowBytes, ledgerBytes int64) (ok, unsaid bool) {
+	if !d.fits(stream, records, bytes, windowBytes, ledgerBytes) {
+		return false, false
+	}
+	granted := d.tracker.Granted(stream, records)
+	return granted, !granted
+}
+
+func (d *Desk) fits(stream string, records int, bytes, windowBytes, ledgerBytes int64) bool {
 	held, heldBytes := d.tracker.Held()
 	kind, kindBytes := d.tracker.HeldOf(bus.StreamMail)
 	if stream != bus.StreamMail {
@@ -149,6 +178,12 @@ func (d *Desk) Room(stream string, records int, bytes, windowBytes, ledgerBytes 
 	}
 }
 
+// Offered notes that a checkpoint of this desk is about to be stored, and Stored that it was, at a sequence of OUTCOME.
+func (d *Desk) Offered(c *eventv1.Checkpoint) { d.tracker.Offered(c) }
+
+// Stored is told of each checkpoint that was offered and stored.
+func (d *Desk) Stored(c *eventv1.Checkpoint, sequence uint64) { d.tracker.Stored(c, sequence) }
+
 // Checkpoint returns what a later owner needs to go on. now is the server's clock. It is clean only when the caller says
 // that nothing is in flight, and nothing is owed to marks any more. unconfirmed holds, by stream, a sequence behind
 // which a segment may lie whose answer was lost: the floor stays below it, or the segment could be read, settled and
@@ -156,9 +191,12 @@ func (d *Desk) Room(stream string, records int, bytes, windowBytes, ledgerBytes 
 func (d *Desk) Checkpoint(now time.Time, clean bool, unconfirmed map[string]uint64) *eventv1.Checkpoint {
 	c := d.tracker.Checkpoint(now)
 	owed := d.marking.Owed(d.tracker.Floor)
-	c.Window = max(c.Window, uint32(owed))
-	c.Clean = clean && owed == 0
+	if len(owed) > 0 {
+		c.Window = max(c.Window, uint32(d.marking.Window()))
+	}
+	c.Clean = clean && len(owed) == 0
 	for _, f := range c.GetFloors() {
+		f.Held = new(max(f.GetHeld(), uint32(owed[f.GetStream()])))
 		if after, ok := unconfirmed[f.GetStream()]; ok {
 			f.Sequence = min(f.Sequence, after+1)
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/postrider/postrider/services/sender/internal/due"
 	"github.com/postrider/postrider/services/sender/internal/ledger"
 	"github.com/postrider/postrider/services/sender/internal/park"
+	"github.com/postrider/postrider/services/sender/internal/settle"
 )
 
 // Kind is what becomes of a record.
@@ -32,6 +33,8 @@ const (
 	Hold
 	// Aside: operators' changes keep it from being attempted, as Decision says.
 	Aside
+	// Ours: it is the copy of a record that this owner still has in work.
+	Ours
 )
 
 // Disposition is what becomes of one record.
@@ -61,6 +64,13 @@ type Rules interface {
 
 func (d *Desk) judge(del bus.Delivery, index int, at Moment) Disposition {
 	p := ledger.Place{Stream: del.Stream, Sequence: del.Sequence, Index: index}
+	if settled, ours := d.carried[p]; ours {
+		delete(d.carried, p)
+		if settled {
+			return Disposition{Kind: Skip, Place: p}
+		}
+		return Disposition{Kind: Ours, Place: p}
+	}
 	state := d.ledger.State(p)
 	if state == ledger.Settled {
 		return Disposition{Kind: Skip, Place: p}
@@ -86,6 +96,10 @@ func (d *Desk) judge(del bus.Delivery, index int, at Moment) Disposition {
 	if state == ledger.Deferred {
 		// What the attempt came to is known: there is nothing to doubt.
 		j.Kind, j.Outcome = MoveOn, d.ledger.Deferral(p)
+		if mail.GetMovedFor() == settle.ForCarry {
+			// Marked in case of a crash before that outcome, which says itself whether there is a doubt.
+			mail.PossibleDuplicate = false
+		}
 		return j
 	}
 	mail.PossibleDuplicate = mail.GetPossibleDuplicate() || mark

@@ -10,6 +10,7 @@ import (
 	"github.com/postrider/postrider/kit/changes"
 	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
 	"github.com/postrider/postrider/services/sender/internal/ledger"
+	"github.com/postrider/postrider/services/sender/internal/settle"
 )
 
 // Mirror is the changes there are (changes.Mirror).
@@ -44,8 +45,12 @@ func (b *Book) Matches(m *eventv1.QueuedMail, change string) bool {
 	return len(b.mirror.Matching(changes.Of(m), func(c *eventv1.Change) bool { return c.GetId() == change })) > 0
 }
 
-// Copied reports whether a scan copied the record at p on: it matches a change whose scan has passed it.
+// Copied reports whether a scan copied the record at p on: it matches a change whose scan has passed it. What was carried
+// forward while its attempt goes on no scan copies.
 func (b *Book) Copied(m *eventv1.QueuedMail, p ledger.Place) bool {
+	if m.GetMovedFor() == settle.ForCarry {
+		return false
+	}
 	passed := b.mirror.Matching(changes.Of(m), func(c *eventv1.Change) bool {
 		return changes.Scans(c.GetAction()) && Passed(b.Progress(c.GetId()), p)
 	})

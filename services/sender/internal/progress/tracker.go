@@ -4,7 +4,6 @@ package progress
 
 import (
 	"container/list"
-	"maps"
 	"slices"
 	"time"
 
@@ -15,9 +14,13 @@ import (
 
 // Tracker follows one partition through one tenure.
 type Tracker struct {
-	window  int
+	most    int // the window there is
+	window  int // most records ever held, at least most
+	names   []string
+	always  string             // the stream that always has headroom: the first of reading, MAIL
 	reading map[string]*stream // by name: MAIL and the RETRY streams
-	folded  []string           // OUTCOME, PARK and the RETRY streams, sorted
+	grants  grants
+	folded  []string // OUTCOME, PARK and the RETRY streams, sorted
 	// reached is, by position in folded, a sequence the stream is known to have reached. Whatever this owner stores for
 	// a segment it reads now lies above.
 	reached []uint64
@@ -28,12 +31,14 @@ type Tracker struct {
 	pastUnread bool
 	oldest     *list.List // of *Segment with current fold positions, in the order they were read
 	pins       []*Pin     // in the order they were made
+	ahead      []ahead    // copies that lie unread though their records are in work here, or settled, in the order they were stored
 	held       int
 	bytes      int64
 }
 
 type stream struct {
 	next      uint64     // first sequence not yet read
+	records   int        // that were open when they were read
 	unsettled *list.List // of *Segment, in order of sequence
 	held      int
 	bytes     int64
@@ -46,6 +51,7 @@ type Segment struct {
 	name     string
 	sequence uint64
 	open     int
+	before   int // stream.records before it was read
 	bytes    int64
 	readAt   time.Time
 	fold     []uint64
@@ -59,7 +65,8 @@ type Segment struct {
 // window is the number of records this owner holds at most.
 func New(reading, folded []string, window int, former *eventv1.Checkpoint) *Tracker {
 	t := &Tracker{
-		window:     window,
+		most: window, window: window, names: slices.Sorted(slices.Values(reading)), always: reading[0],
+		grants:     grants{wanted: make(map[string]int), flowing: make(map[string]bool)},
 		reading:    make(map[string]*stream, len(reading)),
 		folded:     slices.Sorted(slices.Values(folded)),
 		pastUnread: true,
@@ -103,6 +110,8 @@ func (t *Tracker) Next(name string) uint64 { return t.reading[name].next }
 func (t *Tracker) Read(name string, sequence uint64, records, open int, bytes int64, past bool, at time.Time) *Segment {
 	s := t.reading[name]
 	s.next = sequence + 1
+	t.grants.flowing[name] = true
+	delete(t.grants.wanted, name)
 	if past {
 		s.past = sequence
 	}
@@ -112,10 +121,11 @@ func (t *Tracker) Read(name string, sequence uint64, records, open int, bytes in
 		t.payOff()
 		return nil
 	}
-	g := &Segment{name: name, sequence: sequence, open: open, bytes: bytes, readAt: at, cost: before}
+	g := &Segment{name: name, sequence: sequence, open: open, bytes: bytes, readAt: at, cost: before, before: s.records}
 	g.fold = slices.Clone(t.reached)
 	g.inStream = s.unsettled.PushBack(g)
 	g.inOldest = t.oldest.PushBack(g)
+	s.records += open
 	s.held += open
 	s.bytes += bytes
 	t.held += open
@@ -178,6 +188,20 @@ func (t *Tracker) Unpin(p *Pin) {
 	t.pins = slices.DeleteFunc(t.pins, func(other *Pin) bool { return other == p })
 }
 
+// ahead is a copy this owner has stored of a record that is in an attempt, and not read.
+type ahead struct {
+	name     string
+	sequence uint64
+	fold     []uint64
+}
+
+// Ahead notes that this owner has stored a copy at sequence of a stream, of a record that goes on being attempted here.
+// What it stores for that copy from now on must be found by any later owner that reads it: no fold begins later, until
+// the floor of the stream has passed the copy. They are all copied to one stream.
+func (t *Tracker) Ahead(name string, sequence uint64) {
+	t.ahead = append(t.ahead, ahead{name: name, sequence: sequence, fold: slices.Clone(t.reached)})
+}
+
 // Passed notes that the partition has nothing unread in a stream below sequence.
 func (t *Tracker) Passed(name string, sequence uint64) {
 	s := t.reading[name]
@@ -211,6 +235,35 @@ func (t *Tracker) Oldest() (at time.Time, ok bool) {
 	return front.Value.(*Segment).readAt, true
 }
 
+// Stragglers returns the segments that were read at or before old, and those, read at or before young, that hold their
+// stream's floor back by more than half the window: of what was read after them so much is settled. The oldest of a
+// stream come first.
+func (t *Tracker) Stragglers(old, young time.Time) []*Segment {
+	var found []*Segment
+	for e := t.oldest.Front(); e != nil; e = e.Next() {
+		g := e.Value.(*Segment)
+		if g.readAt.After(old) {
+			break
+		}
+		found = append(found, g)
+	}
+	for _, name := range t.names {
+		s := t.reading[name]
+		unsettled := s.held // in g and after it
+		for e := s.unsettled.Front(); e != nil; e = e.Next() {
+			g := e.Value.(*Segment)
+			if g.readAt.After(young) || (s.records-g.before)-unsettled <= t.most/2 {
+				break
+			}
+			if g.readAt.After(old) {
+				found = append(found, g)
+			}
+			unsettled -= g.open
+		}
+	}
+	return found
+}
+
 // Span returns about how many bytes the ledger of an owner would take that took over now: every segment between a
 // floor and what was read last may need an entry.
 func (t *Tracker) Span() int64 {
@@ -236,14 +289,15 @@ func (t *Tracker) Checkpoint(now time.Time) *eventv1.Checkpoint {
 		begin[name] = fold[i]
 		c.Fold = append(c.Fold, &eventv1.Floor{Stream: name, Sequence: fold[i]})
 	}
-	for _, name := range slices.Sorted(maps.Keys(t.reading)) {
+	held := t.budget()
+	for _, name := range t.names {
 		floor := t.Floor(name)
 		// A copy in a RETRY stream is the evidence that its source was moved. It must not be purged while a fold may
 		// still read it, so the floor of such a stream never overtakes the fold.
 		if at, ok := begin[name]; ok {
 			floor = min(floor, at)
 		}
-		c.Floors = append(c.Floors, &eventv1.Floor{Stream: name, Sequence: floor})
+		c.Floors = append(c.Floors, &eventv1.Floor{Stream: name, Sequence: floor, Held: new(uint32(held[name]))})
 	}
 	return c
 }
@@ -253,12 +307,17 @@ func (t *Tracker) foldPositions() []uint64 {
 	if t.inherited != nil {
 		return t.inherited
 	}
-	last := t.reached
-	if front := t.oldest.Front(); front != nil {
-		last = front.Value.(*Segment).fold
+	for len(t.ahead) > 0 && t.Floor(t.ahead[0].name) > t.ahead[0].sequence {
+		t.ahead = t.ahead[1:]
 	}
-	first := make([]uint64, len(last))
-	for i, sequence := range last {
+	first := make([]uint64, len(t.reached))
+	for i, sequence := range t.reached {
+		if front := t.oldest.Front(); front != nil {
+			sequence = min(sequence, front.Value.(*Segment).fold[i])
+		}
+		if len(t.ahead) > 0 {
+			sequence = min(sequence, t.ahead[0].fold[i])
+		}
 		first[i] = sequence + 1
 		if len(t.pins) > 0 {
 			first[i] = min(first[i], t.pins[0].fold[i]+1)

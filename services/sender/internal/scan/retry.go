@@ -89,8 +89,8 @@ func (s *Scanner) copyMatching(ctx context.Context, c *eventv1.Change, d bus.Del
 			continue // the reader's to hold
 		}
 		mail, err := frame.Mail()
-		if err != nil || !s.Book.Matches(mail, c.GetId()) {
-			continue
+		if err != nil || mail.GetMovedFor() == settle.ForCarry || !s.Book.Matches(mail, c.GetId()) {
+			continue // what was carried forward is in an attempt, or its owner died and it is due within minutes
 		}
 		p := ledger.Place{Stream: d.Stream, Sequence: d.Sequence, Index: i}
 		if s.Book.Copied(mail, p) {

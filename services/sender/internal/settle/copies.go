@@ -21,6 +21,7 @@ const (
 	ForHold  = "hold"  // the sender set it aside
 	ForPark  = "park"  // an operator's hold or suspension set it aside
 	ForScan  = "scan"  // an operator's change, or the sweep of PARK, took it out of its wait
+	ForCarry = "carry" // its attempt goes on for long
 )
 
 // kept is how many of the first and of the last attempts a record remembers.
@@ -42,6 +43,14 @@ func Retry(mail *eventv1.QueuedMail, at ledger.Place, o *eventv1.Outcome, w due.
 		next.Envelope.Recipients = append(next.Envelope.Recipients, r.GetRecipient())
 		next.PossibleDuplicate = next.PossibleDuplicate || r.GetPossibleDuplicate()
 	}
+	return next
+}
+
+// Carried returns the copy of a record whose attempt goes on. It is attempted only after its owner was cut off, when the
+// message may have been delivered: so it is marked.
+func Carried(mail *eventv1.QueuedMail, at ledger.Place, w due.Wait) *eventv1.QueuedMail {
+	next := Copy(mail, at, ForCarry, w)
+	next.PossibleDuplicate = true
 	return next
 }
 

@@ -18,11 +18,11 @@ func (t *Tenure) act(r *Record, d park.Decision) {
 	now := t.opts.Clock.Estimate()
 	switch d.Kind {
 	case park.Cancel:
-		t.end(r, settle.Cancelled(r.Mail, r.Place, d.By, now))
+		t.end(r, settle.Cancelled(r.Mail, r.at, d.By, now))
 	case park.Expire:
-		t.end(r, settle.ExpiredAside(r.Mail, r.Place, d.Aside, now))
+		t.end(r, settle.ExpiredAside(r.Mail, r.at, d.Aside, now))
 	case park.Tell:
-		o := settle.DelayedAside(r.Mail, r.Place, d.Aside, park.Due(r.Mail, &t.opts.Retry, now), now)
+		o := settle.DelayedAside(r.Mail, r.at, d.Aside, park.Due(r.Mail, &t.opts.Retry, now), now)
 		told := settle.Only(r.Mail, o, eventv1.RecipientState_RECIPIENT_STATE_DEFERRED)
 		t.announce(r, o)
 		t.storeOutcome(r, o, func() { t.park(r, told, d.Why, func() { t.settled(r) }) })
@@ -55,7 +55,7 @@ func (t *Tenure) park(r *Record, mail *eventv1.QueuedMail, why string, then func
 	if mail.GetMessageId() == "" {
 		destination = unreadableDestination
 	}
-	f, err := t.frame(r, settle.Copy(mail, r.Place, why, due.Wait{}))
+	f, err := t.frame(r, settle.Copy(mail, r.at, why, due.Wait{}))
 	if err != nil {
 		t.fail(err)
 		return
@@ -64,7 +64,7 @@ func (t *Tenure) park(r *Record, mail *eventv1.QueuedMail, why string, then func
 	enqueue := func(frames []bus.Frame, done func(bus.Position, error)) error {
 		return t.parks.EnqueueTo(bus.ParkSubject(t.opts.Partition, destination), frames, done)
 	}
-	t.appendBy(enqueue, f, why, func() {
+	t.appendBy(enqueue, f, why, func(bus.Position) {
 		crashpoint.At("sender.park.after")
 		then()
 	})

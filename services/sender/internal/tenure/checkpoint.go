@@ -16,8 +16,8 @@ import (
 	"github.com/postrider/postrider/services/sender/internal/intake"
 )
 
-// checkpoint returns the checkpoint as things stand, for a segment that is about to be appended.
-func (t *Tenure) checkpoint() *eventv1.Checkpoint {
+// checkpoint returns the checkpoint as things stand, for a segment of a kind that is about to be appended.
+func (t *Tenure) checkpoint(kind bus.OutcomeKind) *eventv1.Checkpoint {
 	unconfirmed := make(map[string]uint64)
 	for m, a := range t.retries {
 		if after, ok := a.Unconfirmed(); ok {
@@ -30,8 +30,41 @@ func (t *Tenure) checkpoint() *eventv1.Checkpoint {
 	c := t.desk.Checkpoint(now, t.drained, unconfirmed)
 	c.Owner = t.opts.Owner
 	c.LeaseRevision = t.right().Revision()
-	t.offered = c
+	t.desk.Offered(c)
+	t.offered[kind], t.latest = c, c
 	return c
+}
+
+// checkpointStored notes that the checkpoint last offered for a kind is stored.
+func (t *Tenure) checkpointStored(kind bus.OutcomeKind, sequence uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.desk.Stored(t.offered[kind], sequence)
+	t.change()
+}
+
+// sayHeld asks for a checkpoint, since more is to be read than the last one says can be held; t.mu may be held.
+func (t *Tenure) sayHeld() {
+	select {
+	case t.unsaid <- struct{}{}:
+	default:
+	}
+}
+
+// keepSaying stores the checkpoints that sayHeld asks for, until ctx ends.
+func (t *Tenure) keepSaying(ctx context.Context) {
+	for {
+		select {
+		case <-t.unsaid:
+		case <-ctx.Done():
+			return
+		}
+		if _, err := t.outcomes[bus.Quiet].Append(ctx, nil); err != nil && ctx.Err() == nil {
+			t.opts.Log.Warn("storing a checkpoint failed", slog.Any("error", err))
+			t.sleep(ctx, readPause, nil)
+			t.sayHeld()
+		}
+	}
 }
 
 // keepCheckpoint stores a checkpoint of its own when floors moved and no outcome carried it, and moves the floors of
@@ -75,7 +108,7 @@ func (t *Tenure) survey(ctx context.Context) error {
 
 func (t *Tenure) storeIfMoved(ctx context.Context) error {
 	t.mu.Lock()
-	before := t.offered
+	before := t.latest
 	t.mu.Unlock()
 	if sameFloors(before, t.peekCheckpoint()) {
 		return nil

@@ -21,7 +21,7 @@ const openFor = 30 * time.Second
 // its outcome says held. t.moving counts it.
 func (t *Tenure) hold(r *Record, why settle.HeldReason, fault error) {
 	t.tellHeld(r, fault)
-	o := settle.Held(r.Mail, r.Place, why, t.opts.Clock.Estimate())
+	o := settle.Held(r.Mail, r.at, why, t.opts.Clock.Estimate())
 	t.parkUnreadable(r, func() { t.storeOutcome(r, o, func() { t.settled(r) }) })
 }
 
@@ -35,6 +35,8 @@ func (t *Tenure) tellHeld(r *Record, fault error) {
 func (t *Tenure) open(r *Record) (io.ReadSeekCloser, error) {
 	ref := r.Mail.GetContent().GetBodyRef()
 	if ref == "" {
+		t.mu.Lock()
+		defer t.mu.Unlock()
 		return inline{bytes.NewReader(r.content)}, nil
 	}
 	if t.opts.Bodies == nil {

@@ -139,7 +139,7 @@ func (h host) Copy(ctx context.Context, why string, frames []bus.Frame) error {
 
 func (h host) SetAside(ctx context.Context, p ledger.Place, raw []byte, fault error) error {
 	stored := make(chan struct{})
-	r := &Record{tenure: h.t, Place: p, content: raw}
+	r := &Record{tenure: h.t, Place: p, at: p, content: raw}
 	h.t.tellHeld(r, fault)
 	h.t.parkUnreadable(r, func() { close(stored) })
 	select {
@@ -223,6 +223,7 @@ func (t *Tenure) hurry(match func(*Record) bool) {
 // setOff counts a record that is about to be settled by operators' changes; t.mu is held.
 func (t *Tenure) setOff(r *Record) {
 	t.moving++
+	r.stage = settling
 	r.parking = t.parkings.begin()
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/postrider/postrider/kit/bus"
 	"github.com/postrider/postrider/services/sender/internal/due"
 	"github.com/postrider/postrider/services/sender/internal/intake"
+	"github.com/postrider/postrider/services/sender/internal/progress"
 )
 
 const (
@@ -148,11 +149,7 @@ func (t *Tenure) sleep(ctx context.Context, d time.Duration, signal <-chan struc
 
 // take waits for room, takes a segment in, and does with its records what is to be done.
 func (t *Tenure) take(ctx context.Context, d bus.Delivery, dueAt time.Time) error {
-	most, size := d.Segment.Len()+1, int64(len(d.Data))
-	err := t.waitForRoom(ctx, func() bool {
-		return t.desk.Room(d.Stream, most, size, t.opts.Limits.WindowBytes(), t.opts.Limits.LedgerBytes)
-	})
-	if err != nil {
+	if err := t.waitForRoom(ctx, d.Stream, d.Segment.Len()+1, int64(len(d.Data))); err != nil {
 		return err
 	}
 	server, err := t.opts.Clock.Now(ctx)
@@ -172,26 +169,46 @@ func (t *Tenure) take(ctx context.Context, d bus.Delivery, dueAt time.Time) erro
 		return errStopped
 	}
 	segment, todo := t.desk.Read(d, intake.Moment{Server: server, Local: time.Now(), Due: dueAt})
-	records := make([]*Record, len(todo))
+	records, again := t.enter(segment, todo)
+	t.mu.Unlock()
+	for _, r := range again {
+		t.carry(r)
+	}
 	for i, disposition := range todo {
-		r := &Record{
-			tenure: t, segment: segment,
-			Place: disposition.Place, Mail: disposition.Mail, content: disposition.Content,
+		if disposition.Kind != intake.Ours {
+			t.dispose(records[i], disposition)
 		}
-		switch disposition.Kind {
+	}
+	return nil
+}
+
+// enter makes the records of what was read, and returns those of it that are to be carried again; t.mu is held.
+func (t *Tenure) enter(segment *progress.Segment, todo []intake.Disposition) (records, again []*Record) {
+	p := &page{segment: segment}
+	if segment != nil {
+		t.pages[segment] = p
+	}
+	records = make([]*Record, len(todo))
+	for i, d := range todo {
+		if d.Kind == intake.Ours {
+			if r, carry := t.found(d.Place, p); carry {
+				again = append(again, r)
+			}
+			continue
+		}
+		r := &Record{tenure: t, Place: d.Place, Mail: d.Mail, content: d.Content}
+		switch d.Kind {
 		case intake.Attempt, intake.Wait:
 		case intake.Aside:
 			t.setOff(r)
 		default:
+			r.stage = settling
 			t.moving++
 		}
+		p.enter(r, d.Place)
 		records[i] = r
 	}
-	t.mu.Unlock()
-	for i, r := range records {
-		t.dispose(r, todo[i])
-	}
-	return nil
+	return records, again
 }
 
 // next returns the first sequence of a stream that was not read.

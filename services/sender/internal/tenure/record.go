@@ -21,13 +21,55 @@ import (
 // Record is a record that was read and is not settled.
 type Record struct {
 	// Mail must not be changed.
-	Mail  *eventv1.QueuedMail
+	Mail *eventv1.QueuedMail
+	// Place is where it was read first.
 	Place ledger.Place
 
-	tenure  *Tenure
+	tenure *Tenure
+
+	// Guarded by the tenure's mutex.
+	stage    stage
+	content  []byte
+	at       ledger.Place     // where it lies now
+	page     *page            // of the segment there; nil while that is not read
+	slot     int              // in page
+	hops     uint32           // copies made since it was read
+	carrying bool             // one is on its way
+	outcome  *eventv1.Outcome // waits for that
+	parking  *int             // turn of parkings it is counted in
+}
+
+// stage is what is being done with a record.
+type stage uint8
+
+const (
+	waiting stage = iota // in its lane, for its time, or aside
+	attempted
+	settling
+)
+
+// page holds the records of a segment that are not settled.
+type page struct {
 	segment *progress.Segment
-	content []byte
-	parking *int // turn of parkings it is counted in
+	records []*Record // nil where one is settled
+	open    int
+}
+
+// enter puts a record on a page; t.mu is held.
+func (p *page) enter(r *Record, at ledger.Place) {
+	r.page, r.slot, r.at = p, len(p.records), at
+	p.records = append(p.records, r)
+	p.open++
+}
+
+// leave takes a record off its page; t.mu is held.
+func (t *Tenure) leave(r *Record) {
+	p := r.page
+	p.records[r.slot] = nil
+	if p.open--; p.open == 0 {
+		delete(t.pages, p.segment)
+	}
+	r.page = nil
 }
 
 // dispose does with a record what is to be done.
@@ -38,10 +80,10 @@ func (t *Tenure) dispose(r *Record, d intake.Disposition) {
 	case intake.Wait:
 		t.later(r, time.Until(d.Until))
 	case intake.Chain:
-		t.move(r, settle.Copy(r.Mail, r.Place, settle.ForWait, d.Chained), d.Chained.Minutes)
+		t.move(r, settle.Copy(r.Mail, r.at, settle.ForWait, d.Chained), d.Chained.Minutes)
 	case intake.MoveOn:
 		w := t.waitAfter(d.Outcome)
-		t.move(r, settle.Retry(r.Mail, r.Place, d.Outcome, w), w.Minutes)
+		t.move(r, settle.Retry(r.Mail, r.at, d.Outcome, w), w.Minutes)
 	case intake.Hold:
 		t.hold(r, settle.HeldReason{Reason: smtpreply.ReasonUndecodable, Detail: "the stored record cannot be read"}, d.Fault)
 	case intake.Aside:
@@ -134,6 +176,7 @@ func (r *Record) Begin() bool {
 		return false
 	default:
 		t.running++
+		r.stage = attempted
 		t.mu.Unlock()
 		return true
 	}
@@ -151,15 +194,21 @@ func (r *Record) MayStart() bool { return r.tenure.right().Confirmed() }
 func (r *Record) End(o *eventv1.Outcome) {
 	t := r.tenure
 	t.mu.Lock()
+	r.stage = waiting
 	if o == nil {
 		t.setAside(r)
 	} else {
+		r.stage = settling
 		t.moving++
 	}
 	t.running--
 	t.change()
+	now := o != nil && !r.carrying
+	if !now {
+		r.outcome = o // the outcome has to say where the record lies, which is not known yet
+	}
 	t.mu.Unlock()
-	if o != nil {
+	if now {
 		t.settle(r, o)
 	}
 }

@@ -28,7 +28,9 @@ func (t *Tenure) settle(r *Record, o *eventv1.Outcome) {
 	}
 	then := func() { t.settled(r) }
 	if remains {
-		retry, err := t.frame(r, settle.Retry(r.Mail, r.Place, o, w))
+		next := settle.Retry(r.Mail, r.at, o, w)
+		next.Hop += r.hops
+		retry, err := t.frame(r, next)
 		if err != nil {
 			t.fail(err)
 			return
@@ -68,8 +70,8 @@ func (t *Tenure) storeOutcome(r *Record, o *eventv1.Outcome, then func()) {
 
 // complete fills in what only the queue knows, and decides how long the remaining recipients wait.
 func (t *Tenure) complete(r *Record, o *eventv1.Outcome, now time.Time) (w due.Wait, remains bool) {
-	o.Source = r.Place.Source()
-	o.Hop = r.Mail.GetHop()
+	o.Source = r.at.Source()
+	o.Hop = r.Mail.GetHop() + r.hops
 	if o.GetDecidedAt() == nil {
 		o.DecidedAt = timestamppb.New(now)
 	}
@@ -127,13 +129,13 @@ func (t *Tenure) frame(r *Record, copied *eventv1.QueuedMail) (bus.Frame, error)
 
 // append appends a frame and then goes on with then. It does not wait. why is told when it is a move.
 func (t *Tenure) append(a *bus.Appender, f bus.Frame, why string, then func()) {
-	t.appendBy(a.Enqueue, f, why, then)
+	t.appendBy(a.Enqueue, f, why, func(bus.Position) { then() })
 }
 
 func (t *Tenure) appendBy(
-	enqueue func([]bus.Frame, func(bus.Position, error)) error, f bus.Frame, why string, then func(),
+	enqueue func([]bus.Frame, func(bus.Position, error)) error, f bus.Frame, why string, then func(bus.Position),
 ) {
-	err := enqueue([]bus.Frame{f}, func(_ bus.Position, err error) {
+	err := enqueue([]bus.Frame{f}, func(p bus.Position, err error) {
 		if err != nil {
 			t.fail(fmt.Errorf("settle: %w", err))
 			return
@@ -141,7 +143,7 @@ func (t *Tenure) appendBy(
 		if why != "" && t.opts.Events != nil {
 			t.opts.Events.Moved(why)
 		}
-		then()
+		then(p)
 	})
 	switch {
 	case err == nil:
@@ -156,7 +158,13 @@ func (t *Tenure) appendBy(
 func (t *Tenure) settled(r *Record) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.desk.Settled(r.segment)
+	if r.page != nil {
+		t.desk.Settled(r.page.segment)
+		t.leave(r)
+	} else {
+		t.desk.Concluded(r.at)
+		delete(t.unread, r.at)
+	}
 	t.moving--
 	if r.parking != nil {
 		t.parkings.end(*r.parking)

@@ -19,33 +19,32 @@ const (
 	pressure = 100 * time.Millisecond
 	// share is the part of the window that a lane may keep when room is needed.
 	share = 4
-	// lookAround is how often mail for sites that are down is moved out of the lanes.
-	lookAround = 250 * time.Millisecond
 	// spillFor is what a record must have left to be spilled from a site that is not down: the longest spill, and time
 	// for attempts after it.
 	spillFor = time.Hour
 )
 
-// waitForRoom waits until ok. While there is no room, what lanes hold beyond their share is moved on to a RETRY stream,
-// so that neither a sick site nor a newsletter keeps the mail of others out.
-func (t *Tenure) waitForRoom(ctx context.Context, ok func() bool) error {
+// waitForRoom waits until there is room for a segment. While there is none, what lanes hold beyond their share is moved on
+// to a RETRY stream, so that neither a sick site nor a newsletter keeps the mail of others out.
+func (t *Tenure) waitForRoom(ctx context.Context, stream string, records int, bytes int64) error {
+	l := t.opts.Limits
 	for {
-		err := t.awaitFor(ctx, pressure, ok)
+		full := false
+		err := t.awaitFor(ctx, pressure, func() bool {
+			ok, unsaid := t.desk.Room(stream, records, bytes, l.WindowBytes(), l.LedgerBytes)
+			if full = !ok && !unsaid; unsaid {
+				t.sayHeld()
+			}
+			return ok
+		})
 		if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
 			return err
 		}
-		l := t.opts.Limits
-		t.spill(t.opts.Lanes.TakeSurplus(max(1, l.Window/2), lanes.Share{
-			Records: max(1, l.Window/share), Bytes: l.WindowBytes() / share,
-		}, func(r *Record) bool { return r.tenure == t && t.timeLeft(r) > spillFor }))
-	}
-}
-
-// clearDown moves mail for sites that are down out of the lanes until ctx ends.
-func (t *Tenure) clearDown(ctx context.Context) {
-	for ctx.Err() == nil {
-		t.sleep(ctx, lookAround, nil)
-		t.spill(t.opts.Lanes.TakeDown(func(r *Record) bool { return r.tenure == t }))
+		if full {
+			t.spill(t.opts.Lanes.TakeSurplus(max(1, l.Window/2), lanes.Share{
+				Records: max(1, l.Window/share), Bytes: l.WindowBytes() / share,
+			}, func(r *Record) bool { return r.tenure == t && t.timeLeft(r) > spillFor }))
+		}
 	}
 }
 
@@ -57,6 +56,9 @@ func (t *Tenure) spill(surplus []lanes.Surplus[*Record]) {
 		return
 	}
 	t.moving += len(surplus)
+	for _, s := range surplus {
+		s.Value.stage = settling
+	}
 	t.mu.Unlock()
 	for _, s := range surplus {
 		t.spillOne(s.Value, s.Outlook)
@@ -70,11 +72,11 @@ func (t *Tenure) spillOne(r *Record, o lanes.Outlook) {
 	minutes := due.Nearest(t.minutes, o.Wait)
 	w := due.Wait{Minutes: minutes, Pause: time.Duration(minutes) * time.Minute}
 	if t.timeLeft(r) >= w.Pause && !t.noticeDue(r) {
-		t.move(r, settle.Spilled(r.Mail, r.Place, o.Down, w), minutes)
+		t.move(r, settle.Spilled(r.Mail, r.at, o.Down, w), minutes)
 		return
 	}
 	now := t.opts.Clock.Estimate()
-	t.settle(r, settle.Waiting(r.Mail, r.Place, settle.Delay{
+	t.settle(r, settle.Waiting(r.Mail, r.at, settle.Delay{
 		Pause: w.Pause, Down: o.Down, ExpiresAt: t.expiresAt(r), Now: now,
 		Notice: func(recipient *eventv1.Recipient) bool { return t.noticeDueTo(r, recipient) },
 	}))

@@ -79,7 +79,7 @@ func (t *Tenure) lastCheckpoint(ctx context.Context) (clean bool) {
 	crashpoint.At("sender.last.after")
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.offered.GetClean()
+	return t.latest.GetClean()
 }
 
 func (t *Tenure) closeAppenders(ctx context.Context) {

@@ -179,7 +179,11 @@ func (t *Tenure) openAppenders(taken *bus.Taken) {
 	}
 	for _, kind := range []bus.OutcomeKind{bus.Quiet, bus.Notice} {
 		o := options(bus.OutcomeSubject(kind, t.opts.Partition))
-		o.Header = t.putCheckpoint
+		o.Header = func(h nats.Header) { t.putCheckpoint(kind, h) }
+		o.Observe = func(s bus.Stored) {
+			t.stored(s)
+			t.checkpointStored(kind, s.Sequence)
+		}
 		t.outcomes[kind] = bus.NewAppender(t.opts.JS, o)
 	}
 	parks := options(bus.ParkFence(t.opts.Partition))
@@ -225,8 +229,8 @@ func (t *Tenure) stored(s bus.Stored) {
 }
 
 // putCheckpoint puts the checkpoint into the header of an OUTCOME segment.
-func (t *Tenure) putCheckpoint(h nats.Header) {
-	if err := bus.SetCheckpoint(h, t.checkpoint()); err != nil {
+func (t *Tenure) putCheckpoint(kind bus.OutcomeKind, h nats.Header) {
+	if err := bus.SetCheckpoint(h, t.checkpoint(kind)); err != nil {
 		t.fail(fmt.Errorf("checkpoint: %w", err))
 	}
 }

@@ -20,7 +20,9 @@ import (
 	"github.com/postrider/postrider/services/sender/internal/due"
 	"github.com/postrider/postrider/services/sender/internal/intake"
 	"github.com/postrider/postrider/services/sender/internal/lanes"
+	"github.com/postrider/postrider/services/sender/internal/ledger"
 	"github.com/postrider/postrider/services/sender/internal/operators"
+	"github.com/postrider/postrider/services/sender/internal/progress"
 	"github.com/postrider/postrider/services/sender/internal/retryschedule"
 )
 
@@ -41,6 +43,9 @@ type Limits struct {
 	// WindowBytes is the size of their segments; it may change. LedgerBytes is what the ledger of a next owner may take.
 	WindowBytes func() int64
 	LedgerBytes int64
+	// WorkFor is how long a record is in work before it is moved on or carried forward, and WorkForAtLeast how long even
+	// when it holds its stream's floor back by half the window.
+	WorkFor, WorkForAtLeast time.Duration
 	// CheckpointEvery is how often an idle owner looks whether floors moved, and stores them if so.
 	CheckpointEvery time.Duration
 }
@@ -91,6 +96,7 @@ type Tenure struct {
 	parks    *bus.Appender
 	rules    rules
 	appended map[int]chan struct{} // something was appended to a RETRY stream
+	unsaid   chan struct{}         // a checkpoint is wanted
 
 	reading     context.Context // ends when nothing more is to be read
 	stopReading context.CancelFunc
@@ -113,7 +119,10 @@ type Tenure struct {
 	asideDue *time.Timer
 	claimed  map[string]uint64 // segments of RETRY streams that a scan works on
 	parkings parkings
-	offered  *eventv1.Checkpoint // the last one that was put into a segment
+	offered  map[bus.OutcomeKind]*eventv1.Checkpoint // put into the segment that was sent last
+	latest   *eventv1.Checkpoint                     // of those the last
+	pages    map[*progress.Segment]*page
+	unread   map[ledger.Place]*Record // by the place of a copy that is not read
 }
 
 // Start takes the partition over and begins to work. When it returns, the ledger is read and the first checkpoint is
@@ -125,6 +134,8 @@ func Start(ctx context.Context, o Options) (*Tenure, error) {
 		rules:  rules{Book: operators.NewBook(o.Operators.Mirror, o.Partition), schedule: &o.Retry},
 		timers: make(map[*Record]*time.Timer), appended: make(map[int]chan struct{}),
 		outcomes: make(map[bus.OutcomeKind]*bus.Appender), retries: make(map[int]*bus.Appender),
+		unsaid: make(chan struct{}, 1), offered: make(map[bus.OutcomeKind]*eventv1.Checkpoint),
+		pages: make(map[*progress.Segment]*page), unread: make(map[ledger.Place]*Record),
 	}
 	t.lease.Store(&o.Lease)
 	t.since = o.Lease.Revision()
@@ -158,7 +169,8 @@ func (t *Tenure) begin() {
 		t.work.Go(func() { t.readRetry(t.reading, m) })
 	}
 	t.work.Go(func() { t.keepCheckpoint(t.reading) })
-	t.work.Go(func() { t.clearDown(t.reading) })
+	t.work.Go(func() { t.keepSaying(t.reading) })
+	t.work.Go(func() { t.clear(t.reading) })
 	t.work.Go(func() { t.scanner().Run(t.reading) })
 }
 

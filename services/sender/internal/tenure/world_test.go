@@ -254,7 +254,7 @@ func (w *world) start(name string, partition int, do attempt, changes ...change)
 		}, time.Second),
 		Limits: tenure.Limits{
 			Window: 1000, WindowBytes: func() int64 { return 64 << 20 }, LedgerBytes: 64 << 20,
-			CheckpointEvery: 50 * time.Millisecond,
+			CheckpointEvery: 50 * time.Millisecond, WorkFor: 10 * time.Minute, WorkForAtLeast: 5 * time.Second,
 		},
 		Retry:     retryschedule.Default(),
 		Operators: w.operators(js, s),
