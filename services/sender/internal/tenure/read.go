@@ -147,9 +147,26 @@ func (t *Tenure) sleep(ctx context.Context, d time.Duration, signal <-chan struc
 	}
 }
 
+// confirmed waits while an append to a RETRY stream is unconfirmed that may be the segment at sequence: of a record that
+// was carried forward it must be known that it is the copy of one that is in an attempt here.
+func (t *Tenure) confirmed(ctx context.Context, stream string, sequence uint64) error {
+	minutes, ok := bus.RetryStreamMinutes(stream)
+	for ok && ctx.Err() == nil {
+		after, unconfirmed := t.retries[minutes].Unconfirmed()
+		if !unconfirmed || sequence <= after {
+			break
+		}
+		t.sleep(ctx, readPause/10, nil)
+	}
+	return ctx.Err()
+}
+
 // take waits for room, takes a segment in, and does with its records what is to be done.
 func (t *Tenure) take(ctx context.Context, d bus.Delivery, dueAt time.Time) error {
 	if err := t.waitForRoom(ctx, d.Stream, d.Segment.Len()+1, int64(len(d.Data))); err != nil {
+		return err
+	}
+	if err := t.confirmed(ctx, d.Stream, d.Sequence); err != nil {
 		return err
 	}
 	server, err := t.opts.Clock.Now(ctx)
