@@ -49,7 +49,7 @@ func TestContainers(t *testing.T) {
 	t.Run("L04_ReturningMessageDecisionInTrace", s.mirror)
 	t.Run("Smarthost", s.smarthost)
 	t.Run("KilledSender", s.killedSender)
-	t.Run("SpanCatalogue", func(t *testing.T) { checkCatalogue(t, catalogue(t, s.root), s.emitted(t)) })
+	t.Run("SpanCatalogue", s.spanCatalogue)
 }
 
 // submit hands a message in from the host and returns its id and its trace id.
@@ -167,7 +167,7 @@ func (s *stack) silentFirstHost(t *testing.T) {
 		t.Fatalf("%d hosts tried, verdict %q; want 3, delivered", len(tries), attempt.text("mail.verdict"))
 	}
 	for i, want := range []struct{ host, reason, next string }{
-		{"mx1.reader.example", "no_greeting", "next_host"}, {"mx2.reader.example", "connect", "next_host"}, {"mx3.reader.example", "", ""},
+		{"mx1.reader.example", "no_greeting", "next_host"}, {"mx2.reader.example", "connect", "next_host"}, {"mx3.reader.example", "", "delivered"},
 	} {
 		if got := tries[i]; got.text("server.address") != want.host || got.text("mail.reason") != want.reason || got.text("mail.left_for") != want.next {
 			t.Errorf("host %d: %v, want %v", i, got.Attributes, want)
@@ -219,11 +219,6 @@ func (s *stack) bounce(t *testing.T) {
 	spans := s.trace(t, trace, func(spans []span) bool {
 		return len(below(spans, "sender.attempt")) == 2 && len(below(spans, "dsn.submit")) == 1
 	})
-	for _, name := range []string{"dsn.decide", "dsn.compose"} {
-		if len(below(spans, name)) == 0 {
-			t.Errorf("no span %s", name)
-		}
-	}
 	handed := below(spans, "dsn.submit")[0]
 	inner := below(handed.Children, "gateway.submit")
 	if len(inner) != 1 || inner[0].text("mail.message_id") == "" || inner[0].text("mail.message_id") != handed.text("mail.dsn.notification_id") {

@@ -40,7 +40,7 @@ func start(t *testing.T) *stack {
 	s := &stack{root: suite.Root(t)}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("logs of the containers:\n%s", s.compose(t, "logs", "--no-color", "--tail", "60"))
+			t.Logf("logs of the containers:\n%s", s.compose(t, "logs", "--no-color", "--tail", "20"))
 		}
 		s.compose(t, "down", "--volumes", "--timeout", "45")
 	})
