@@ -47,7 +47,8 @@ type remote struct {
 	hello string
 
 	mu          sync.Mutex
-	taken       int // recipients of the transaction
+	busy        bool // every recipient is put off
+	taken       int  // recipients of the transaction
 	deferredYet bool
 	lostYet     bool
 	got         map[string]int  // deliveries by recipient
@@ -82,6 +83,8 @@ func (r *remote) rcpt(address string, _ []string) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
+	case r.busy:
+		return "451 4.3.2 busy"
 	case address == bounced:
 		return "550 5.1.1 unknown"
 	case address == deferred && !r.deferredYet:
