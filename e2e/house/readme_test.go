@@ -28,7 +28,7 @@ func TestShownCommandsExist(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, m := range regexp.MustCompile("(?m)(?:^|`)(?:bin/|deploy/)?postrider ((?:config print|[a-z]+)\\b)([^`\n]*)").FindAllStringSubmatch(string(data), -1) {
+		for _, m := range regexp.MustCompile("(?m)(?:^|`)(?:bin/|deploy/)?postrider ((?:config print|queue [a-z]+|[a-z]+)\\b)([^`\n]*)").FindAllStringSubmatch(string(data), -1) {
 			shown++
 			command := m[1]
 			if _, asked := help[command]; !asked {
