@@ -275,6 +275,19 @@ func RetryStreams(ctx context.Context, js jetstream.JetStream) ([]int, error) {
 	return minutes, nil
 }
 
+// StreamSizes returns the bytes each stream takes on its leader, those of key-value buckets too.
+func StreamSizes(ctx context.Context, js jetstream.JetStream) (map[string]uint64, error) {
+	sizes := make(map[string]uint64)
+	all := js.ListStreams(ctx)
+	for info := range all.Info() {
+		sizes[info.Config.Name] = info.State.Bytes
+	}
+	if err := all.Err(); err != nil {
+		return nil, fmt.Errorf("list streams: %w", err)
+	}
+	return sizes, nil
+}
+
 // Last is where a stream stands.
 type Last struct {
 	Subjects map[string]uint64 // last sequence of each subject that holds a message

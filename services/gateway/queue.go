@@ -15,6 +15,7 @@ import (
 	"github.com/postrider/postrider/kit/bodystore"
 	"github.com/postrider/postrider/kit/bus"
 	"github.com/postrider/postrider/kit/changes"
+	"github.com/postrider/postrider/kit/diskspace"
 	"github.com/postrider/postrider/kit/maillog"
 	"github.com/postrider/postrider/services/gateway/internal/enqueue"
 	"github.com/postrider/postrider/services/gateway/internal/idempotency"
@@ -117,10 +118,10 @@ func (q *queue) build() error {
 	limit := q.g.cfg.queueLimit(env.NATSConfig.MaxStore)
 	roomOptions := room.Options{
 		Conn: env.NATS, Backlog: room.Streams(q.js, q.partitions(), q.bodies.Usage, limit/2), Limit: limit,
-		Log: env.Log, Now: time.Now,
+		Store: env.NATSConfig.MaxStore.Bytes(), Log: env.Log, Now: time.Now,
 	}
 	if q.embedded() {
-		roomOptions.Disk = room.DiskOf(env.NATSConfig.DataDir)
+		roomOptions.Disk = func() (int, error) { return diskspace.Used(env.NATSConfig.DataDir) }
 	}
 	q.gauge = room.New(roomOptions)
 	folder := q.g.cfg.ViewDir

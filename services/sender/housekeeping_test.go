@@ -4,6 +4,7 @@ package sender
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"testing"
@@ -103,12 +104,79 @@ func TestOutcomesAreTrimmedOnlyAsFarAsNotificationsHaveCome(t *testing.T) {
 
 func TestAFullStoreIsPurgedSooner(t *testing.T) {
 	q := openQueue(t, nil)
-	if got := q.stand(t.Context()); got != bus.PurgeStand {
+	used := 0
+	q.disk = func() (int, error) { return used, nil }
+	stand := func() time.Duration {
+		t.Helper()
+		d, err := q.look(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	if got := stand(); got != bus.PurgeStand {
 		t.Errorf("with an empty store segments stand for %s", got)
 	}
+	for percent, want := range map[int]time.Duration{70: bus.PurgeStand, 71: bus.ShortStand} {
+		used = percent
+		if got := stand(); got != want {
+			t.Errorf("on a disk that is %d %% full segments stand for %s", percent, got)
+		}
+	}
+	used = 0
 	q.env.NATSConfig.MaxStore = 1
-	if got := q.stand(t.Context()); got != bus.ShortStand {
+	if got := stand(); got != bus.ShortStand {
 		t.Errorf("with a full store segments stand for %s", got)
+	}
+	q.disk = func() (int, error) { return 0, errors.New("no disk") }
+	if _, err := q.look(t.Context()); err == nil {
+		t.Error("a disk that cannot be asked is no error")
+	}
+}
+
+// TestNothingIsAttemptedWhileOutcomesFillTheStore: with dsn away outcomes cannot be trimmed, and each attempt adds one.
+func TestNothingIsAttemptedWhileOutcomesFillTheStore(t *testing.T) {
+	q := openQueue(t, func(e *runner.Env) { e.NATSConfig.OutcomeBytes = config.MiB })
+	waits := func() bool {
+		t.Helper()
+		if _, err := q.look(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		return q.space.wait(ctx) != nil
+	}
+	q.env.NATSConfig.MaxStore = 2 * config.MiB
+	if waits() {
+		t.Error("with an empty store attempts wait")
+	}
+	put := func(subject string) {
+		t.Helper()
+		h, data := bus.EncodeSegment(nil)
+		if _, err := q.js.PublishMsg(t.Context(), &nats.Msg{Subject: subject, Header: h, Data: make([]byte, 990<<10+len(data))}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(bus.MailSubject(0))
+	put(bus.MailSubject(0))
+	if waits() {
+		t.Error("with a store full of mail attempts wait, though only they make room")
+	}
+	put(bus.OutcomeSubject(bus.Quiet, 0))
+	put(bus.OutcomeSubject(bus.Quiet, 0))
+	if !waits() {
+		t.Error("with a store full of outcomes attempts go on")
+	}
+	waiting := make(chan error, 1)
+	go func() { waiting <- q.space.wait(t.Context()) }()
+	if err := bus.Purge(t.Context(), q.js, bus.StreamOutcome, 2); err != nil {
+		t.Fatal(err)
+	}
+	if waits() {
+		t.Error("attempts wait when outcomes were trimmed")
+	}
+	if err := <-waiting; err != nil {
+		t.Error(err)
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/postrider/postrider/kit/bodystore"
 	"github.com/postrider/postrider/kit/bus"
 	"github.com/postrider/postrider/kit/changes"
+	"github.com/postrider/postrider/kit/diskspace"
 	"github.com/postrider/postrider/services/sender/internal/due"
 	"github.com/postrider/postrider/services/sender/internal/ownership"
 	"github.com/postrider/postrider/services/sender/internal/tenure"
@@ -54,6 +55,7 @@ type queue struct {
 	mirror  *changes.Mirror
 	clock   *due.Clock
 	keeper  *ownership.Keeper[*tenure.Tenure]
+	disk    func() (percent int, err error) // how full it is; nil when the queue lies on other machines
 }
 
 // open makes the streams and announces this sender.
@@ -64,6 +66,7 @@ func (q *queue) open(ctx context.Context) (err error) {
 	folder := "" // contents too lie on other machines
 	if q.env.NATSConfig.Embedded() {
 		folder = q.env.NATSConfig.DataDir
+		q.disk = func() (int, error) { return diskspace.Used(folder) }
 	}
 	if q.bodies, err = bodystore.Open(q.js, folder); err != nil {
 		return err

@@ -56,6 +56,7 @@ type service struct {
 	limiter      *sitelimit.Limiter
 	pool         *pool.Pool
 	events       *events
+	space        space
 }
 
 // New builds the service. It needs NATS and a resolver; neither has to be there yet.
@@ -132,7 +133,7 @@ func (s *service) Run(ctx context.Context, ready func()) error {
 
 func (s *service) dispatcher() *dispatch.Dispatcher {
 	return &dispatch.Dispatcher{
-		Lanes: s.lanes, Log: s.env.Log,
+		Lanes: s.lanes, Log: s.env.Log, Wait: s.space.wait,
 		Attempt: func(ctx context.Context, r *tenure.Record) *eventv1.Outcome {
 			return s.engine.Run(ctx, attempt.Job{
 				Record: r.Mail, Number: r.Mail.GetAttempt() + 1, Body: r.Open, MayStart: r.MayStart,

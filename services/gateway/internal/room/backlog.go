@@ -18,53 +18,49 @@ type Usage func(ctx context.Context) (int64, error)
 // a floor is settled and only waits for its purge; its share is reckoned by sequences. While all of it together is less
 // than enough bytes the floors are not asked for.
 func Streams(js jetstream.JetStream, partitions int, bodies Usage, enough int64) Backlog {
-	return func(ctx context.Context) (int64, error) {
-		states, err := states(ctx, js)
+	return func(ctx context.Context) (Use, error) {
+		states, stored, err := states(ctx, js)
 		if err != nil {
-			return 0, err
+			return Use{}, err
 		}
-		stored, err := bodies(ctx)
+		kept, err := bodies(ctx)
 		if err != nil {
-			return 0, fmt.Errorf("size of the body store: %w", err)
+			return Use{}, fmt.Errorf("size of the body store: %w", err)
 		}
-		total := stored
+		total := kept
 		for _, s := range states {
 			total += int64(s.Bytes)
 		}
 		if total < enough {
-			return total, nil
+			return Use{Waiting: total, Stored: stored}, nil
 		}
 		floors, err := lowestFloors(ctx, js, partitions)
 		if err != nil {
-			return 0, err
+			return Use{}, err
 		}
-		total = stored
+		total = kept
 		for name, s := range states {
 			total += above(s, floors[name])
 		}
-		return total, nil
+		return Use{Waiting: total, Stored: stored}, nil
 	}
 }
 
-// states asks for the state of every stream mail waits in.
-func states(ctx context.Context, js jetstream.JetStream) (map[string]jetstream.StreamState, error) {
-	minutes, err := bus.RetryStreams(ctx, js)
-	if err != nil {
-		return nil, err
-	}
-	names := []string{bus.StreamMail, bus.StreamPark}
-	for _, m := range minutes {
-		names = append(names, bus.RetryStream(m))
-	}
-	states := make(map[string]jetstream.StreamState, len(names))
-	for _, name := range names {
-		s, err := js.Stream(ctx, name)
-		if err != nil {
-			return nil, fmt.Errorf("state of stream %s: %w", name, err)
+// states asks for the state of every stream mail waits in, and how much all streams take.
+func states(ctx context.Context, js jetstream.JetStream) (map[string]jetstream.StreamState, int64, error) {
+	states, stored := make(map[string]jetstream.StreamState), int64(0)
+	all := js.ListStreams(ctx)
+	for info := range all.Info() {
+		stored += int64(info.State.Bytes)
+		name := info.Config.Name
+		if _, retry := bus.RetryStreamMinutes(name); retry || name == bus.StreamMail || name == bus.StreamPark {
+			states[name] = info.State
 		}
-		states[name] = s.CachedInfo().State
 	}
-	return states, nil
+	if err := all.Err(); err != nil {
+		return nil, 0, fmt.Errorf("list streams: %w", err)
+	}
+	return states, stored, nil
 }
 
 // above is the share of a stream's bytes from floor on.

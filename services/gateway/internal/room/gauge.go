@@ -25,10 +25,18 @@ const (
 	// extra is how much more of the limit notifications may use, in percent: they are the consequence of mail that was
 	// accepted (queue.md, section 3: 75 % of the store instead of 60 %).
 	extra = 25
+	// maxStored is how much of nats.max_store all streams may take, in percent, before no mail is accepted, and
+	// maxStoredNotice before no notification is: outcomes go only when their notifications are made, and settling, leases
+	// and checkpoints need the rest.
+	maxStored, maxStoredNotice = 85, 97
 )
 
-// Backlog measures what waits in the queue, in bytes.
-type Backlog func(ctx context.Context) (int64, error)
+// Use is what the queue takes, in bytes: what waits, with the body store, and all that the streams hold, outcomes and what
+// waits for its purge included.
+type Use struct{ Waiting, Stored int64 }
+
+// Backlog measures the queue.
+type Backlog func(ctx context.Context) (Use, error)
 
 // Disk measures how full the disk of the queue is, in percent.
 type Disk func() (int, error)
@@ -40,22 +48,22 @@ type Options struct {
 	// Backlog is required; Disk is nil when the queue lies on other machines.
 	Backlog Backlog
 	Disk    Disk
-	// Limit is gateway.queue_limit in bytes.
-	Limit int64
-	Log   *slog.Logger
-	Now   func() time.Time
+	// Limit is gateway.queue_limit, Store nats.max_store, in bytes.
+	Limit, Store int64
+	Log          *slog.Logger
+	Now          func() time.Time
 }
 
 // Gauge knows whether there is room. It is safe for concurrent use.
 type Gauge struct {
 	o Options
 
-	mu      sync.Mutex
-	looked  time.Time // last look that succeeded
-	backlog int64     // at that look
-	since   int64     // taken since it began
-	disk    int
-	failed  error // of the last look
+	mu     sync.Mutex
+	looked time.Time // last look that succeeded
+	use    Use       // at that look
+	since  int64     // taken since it began
+	disk   int
+	failed error // of the last look
 }
 
 // New returns a gauge. Look must succeed once before there is room.
@@ -89,7 +97,7 @@ func (g *Gauge) Look(ctx context.Context) error {
 	g.mu.Lock()
 	before := g.since
 	g.mu.Unlock()
-	backlog, err := g.o.Backlog(ctx)
+	use, err := g.o.Backlog(ctx)
 	disk := 0
 	if err == nil && g.o.Disk != nil {
 		disk, err = g.o.Disk()
@@ -100,7 +108,7 @@ func (g *Gauge) Look(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("measure the queue: %w", err)
 	}
-	g.looked, g.backlog, g.disk = g.o.Now(), backlog, disk
+	g.looked, g.use, g.disk = g.o.Now(), use, disk
 	g.since -= before // what came during the look may be counted twice, never not at all
 	return nil
 }
@@ -132,12 +140,16 @@ func (g *Gauge) check(notification bool, bytes int64) error {
 	if g.looked.IsZero() || g.o.Now().Sub(g.looked) > staleAfter {
 		return enqueue.Away(g.failed)
 	}
-	limit := g.o.Limit
+	limit, most := g.o.Limit, g.o.Store/100*maxStored
 	if notification {
 		limit += limit / 100 * extra
+		most = g.o.Store / 100 * maxStoredNotice
 	}
-	if used := g.backlog + g.since; used+bytes > limit {
+	if used := g.use.Waiting + g.since; used+bytes > limit {
 		return enqueue.Full(fmt.Errorf("%d bytes wait, the limit is %d", used, limit))
+	}
+	if stored := g.use.Stored + g.since; stored+bytes > most {
+		return enqueue.Full(fmt.Errorf("%d bytes are stored, the limit is %d", stored, most))
 	}
 	if g.disk >= maxDisk {
 		return enqueue.Full(fmt.Errorf("the disk is %d %% full", g.disk))

@@ -31,6 +31,7 @@ type bench struct {
 	*Gauge
 	now     time.Time
 	backlog int64
+	stored  int64
 	disk    int
 	err     error
 }
@@ -39,9 +40,9 @@ func newBench(t *testing.T) *bench {
 	t.Helper()
 	b := &bench{now: time.Unix(1000, 0)}
 	b.Gauge = New(Options{
-		Backlog: func(context.Context) (int64, error) { return b.backlog, b.err },
+		Backlog: func(context.Context) (Use, error) { return Use{Waiting: b.backlog, Stored: b.stored}, b.err },
 		Disk:    func() (int, error) { return b.disk, nil },
-		Limit:   1000, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return b.now },
+		Limit:   1000, Store: 2000, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return b.now },
 	})
 	return b
 }
@@ -71,19 +72,22 @@ func TestG13_Limits(t *testing.T) {
 	cases := []struct {
 		name               string
 		backlog            int64
+		stored             int64
 		disk               int
 		mail, notification codes.Code
 	}{
-		{"empty", 0, 0, codes.OK, codes.OK},
-		{"just below", 999, 89, codes.OK, codes.OK},
-		{"at the limit", 1000, 0, codes.ResourceExhausted, codes.OK},
-		{"at the limit of notifications", 1250, 0, codes.ResourceExhausted, codes.ResourceExhausted},
-		{"disk", 0, 90, codes.ResourceExhausted, codes.ResourceExhausted},
+		{"empty", 0, 0, 0, codes.OK, codes.OK},
+		{"just below", 999, 1699, 89, codes.OK, codes.OK},
+		{"at the limit", 1000, 1000, 0, codes.ResourceExhausted, codes.OK},
+		{"at the limit of notifications", 1250, 1250, 0, codes.ResourceExhausted, codes.ResourceExhausted},
+		{"the store", 0, 1700, 0, codes.ResourceExhausted, codes.OK},
+		{"the store, for notifications", 0, 1940, 0, codes.ResourceExhausted, codes.ResourceExhausted},
+		{"disk", 0, 0, 90, codes.ResourceExhausted, codes.ResourceExhausted},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
 			b := newBench(t)
-			b.backlog, b.disk = tc.backlog, tc.disk
+			b.backlog, b.stored, b.disk = tc.backlog, tc.stored, tc.disk
 			b.look(t)
 			if got := code(b.Check(false)); got != tc.mail {
 				t.Errorf("mail: %v", got)
@@ -192,14 +196,15 @@ func TestBacklogIsWhatLiesAboveTheFloors(t *testing.T) {
 	if err := bus.Ensure(t.Context(), js, bus.Layout{Partitions: 2}); err != nil {
 		t.Fatal(err)
 	}
-	stored := int64(0)
+	stored, all := int64(0), int64(0)
 	measure := func(enough int64) int64 {
 		t.Helper()
-		n, err := Streams(js, 2, func(context.Context) (int64, error) { return stored, nil }, enough)(t.Context())
+		use, err := Streams(js, 2, func(context.Context) (int64, error) { return stored, nil }, enough)(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		return n
+		all = use.Stored
+		return use.Waiting
 	}
 	about := func(what string, got, want int64) {
 		t.Helper()
@@ -227,13 +232,5 @@ func TestBacklogIsWhatLiesAboveTheFloors(t *testing.T) {
 	}
 	about("MAIL from 7 on, RETRY_5 settled, PARK whole", measure(0), 7_000)
 	about("floors are not asked for while there is room", measure(1_000_000), 17_000)
-}
-
-func TestDiskOf(t *testing.T) {
-	if percent, err := DiskOf(t.TempDir())(); err != nil || percent < 0 || percent > 100 {
-		t.Errorf("%d %%, %v", percent, err)
-	}
-	if _, err := DiskOf("/no/such/folder")(); err == nil {
-		t.Error("a folder that is not there is no error")
-	}
+	about("with outcomes, and without bodies", all, 17_400)
 }

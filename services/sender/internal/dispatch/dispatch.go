@@ -24,6 +24,8 @@ const faultPause = 10 * time.Minute
 // Dispatcher runs attempts.
 type Dispatcher struct {
 	Lanes *lanes.Lanes[*tenure.Record]
+	// Wait holds further attempts back; it returns when there may be one. The only error is that of ctx.
+	Wait func(ctx context.Context) error
 	// Attempt attempts a record. It returns nil when there is nothing to settle and the record stands as it was. When
 	// ctx ends it comes to an end as soon as it can without doubt about what the remote host did.
 	Attempt func(ctx context.Context, r *tenure.Record) *eventv1.Outcome
@@ -37,6 +39,9 @@ func (d *Dispatcher) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	for {
+		if d.Wait(ctx) != nil {
+			return
+		}
 		turn, err := d.Lanes.Take(ctx)
 		if err != nil {
 			return

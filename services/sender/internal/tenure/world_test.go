@@ -268,6 +268,7 @@ func (w *world) start(name string, partition int, do attempt, changes ...change)
 	ctx, cancel := context.WithCancel(w.ctx)
 	s.cancel = cancel
 	d := &dispatch.Dispatcher{
+		Wait:  func(context.Context) error { return nil },
 		Lanes: s.lanes, Attempt: do, Log: o.Log,
 		ExpiresAt: func(m *eventv1.QueuedMail) time.Time { return m.GetAcceptedAt().AsTime().Add(time.Hour) },
 	}
