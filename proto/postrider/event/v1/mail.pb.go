@@ -285,6 +285,136 @@ func (RecipientState) EnumDescriptor() ([]byte, []int) {
 	return file_postrider_event_v1_mail_proto_rawDescGZIP(), []int{3}
 }
 
+// LoopRule is a rule of loop detection and the value it compares.
+type LoopRule int32
+
+const (
+	// Unknown; shown by its number.
+	LoopRule_LOOP_RULE_UNSPECIFIED LoopRule = 0
+	// L-01: Received fields in the submitted content (RFC 5321, section 6.3).
+	LoopRule_LOOP_RULE_RECEIVED LoopRule = 1
+	// L-03: hop number the message leaves with.
+	LoopRule_LOOP_RULE_HOP_NUMBER LoopRule = 2
+	// L-04: returns of our own trace for the same recipient.
+	LoopRule_LOOP_RULE_OWN_TRACE LoopRule = 3
+	// L-07: equal responses within an hour, this one included.
+	LoopRule_LOOP_RULE_RESPONSES LoopRule = 4
+	// L-07: equal ordinary messages within an hour, this one included.
+	LoopRule_LOOP_RULE_ORDINARY LoopRule = 5
+)
+
+// Enum value maps for LoopRule.
+var (
+	LoopRule_name = map[int32]string{
+		0: "LOOP_RULE_UNSPECIFIED",
+		1: "LOOP_RULE_RECEIVED",
+		2: "LOOP_RULE_HOP_NUMBER",
+		3: "LOOP_RULE_OWN_TRACE",
+		4: "LOOP_RULE_RESPONSES",
+		5: "LOOP_RULE_ORDINARY",
+	}
+	LoopRule_value = map[string]int32{
+		"LOOP_RULE_UNSPECIFIED": 0,
+		"LOOP_RULE_RECEIVED":    1,
+		"LOOP_RULE_HOP_NUMBER":  2,
+		"LOOP_RULE_OWN_TRACE":   3,
+		"LOOP_RULE_RESPONSES":   4,
+		"LOOP_RULE_ORDINARY":    5,
+	}
+)
+
+func (x LoopRule) Enum() *LoopRule {
+	p := new(LoopRule)
+	*p = x
+	return p
+}
+
+func (x LoopRule) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (LoopRule) Descriptor() protoreflect.EnumDescriptor {
+	return file_postrider_event_v1_mail_proto_enumTypes[4].Descriptor()
+}
+
+func (LoopRule) Type() protoreflect.EnumType {
+	return &file_postrider_event_v1_mail_proto_enumTypes[4]
+}
+
+func (x LoopRule) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use LoopRule.Descriptor instead.
+func (LoopRule) EnumDescriptor() ([]byte, []int) {
+	return file_postrider_event_v1_mail_proto_rawDescGZIP(), []int{4}
+}
+
+// LoopResult is what a rule of loop detection came to.
+type LoopResult int32
+
+const (
+	// Unknown.
+	LoopResult_LOOP_RESULT_UNSPECIFIED LoopResult = 0
+	// The value is within the limit.
+	LoopResult_LOOP_RESULT_NO_LOOP LoopResult = 1
+	// A loop: the message, or the recipients concerned, were refused.
+	LoopResult_LOOP_RESULT_REFUSED LoopResult = 2
+	// Over the limit, told to the operator and taken.
+	LoopResult_LOOP_RESULT_REPORTED LoopResult = 3
+	// The rule does not hold for this message: a notification of our own.
+	LoopResult_LOOP_RESULT_EXEMPT LoopResult = 4
+	// Within the limit by this gateway's count alone, since the shared one could not be had.
+	LoopResult_LOOP_RESULT_UNSHARED LoopResult = 5
+)
+
+// Enum value maps for LoopResult.
+var (
+	LoopResult_name = map[int32]string{
+		0: "LOOP_RESULT_UNSPECIFIED",
+		1: "LOOP_RESULT_NO_LOOP",
+		2: "LOOP_RESULT_REFUSED",
+		3: "LOOP_RESULT_REPORTED",
+		4: "LOOP_RESULT_EXEMPT",
+		5: "LOOP_RESULT_UNSHARED",
+	}
+	LoopResult_value = map[string]int32{
+		"LOOP_RESULT_UNSPECIFIED": 0,
+		"LOOP_RESULT_NO_LOOP":     1,
+		"LOOP_RESULT_REFUSED":     2,
+		"LOOP_RESULT_REPORTED":    3,
+		"LOOP_RESULT_EXEMPT":      4,
+		"LOOP_RESULT_UNSHARED":    5,
+	}
+)
+
+func (x LoopResult) Enum() *LoopResult {
+	p := new(LoopResult)
+	*p = x
+	return p
+}
+
+func (x LoopResult) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (LoopResult) Descriptor() protoreflect.EnumDescriptor {
+	return file_postrider_event_v1_mail_proto_enumTypes[5].Descriptor()
+}
+
+func (LoopResult) Type() protoreflect.EnumType {
+	return &file_postrider_event_v1_mail_proto_enumTypes[5]
+}
+
+func (x LoopResult) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use LoopResult.Descriptor instead.
+func (LoopResult) EnumDescriptor() ([]byte, []int) {
+	return file_postrider_event_v1_mail_proto_rawDescGZIP(), []int{5}
+}
+
 // Recipient is one forward-path of a record and the DSN parameters that came with it.
 type Recipient struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -732,18 +862,95 @@ func (x *Source) GetIndex() uint32 {
 	return 0
 }
 
-// LoopTrace is what the loop rules need of the message (L-03).
+// LoopDecision is one rule's decision with the value and the limit it compared.
+type LoopDecision struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Rule.
+	Rule LoopRule `protobuf:"varint,1,opt,name=rule,proto3,enum=postrider.event.v1.LoopRule" json:"rule,omitempty"`
+	// Value.
+	Value uint32 `protobuf:"varint,2,opt,name=value,proto3" json:"value,omitempty"`
+	// Most that is no loop.
+	Limit uint32 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Result.
+	Result        LoopResult `protobuf:"varint,4,opt,name=result,proto3,enum=postrider.event.v1.LoopResult" json:"result,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LoopDecision) Reset() {
+	*x = LoopDecision{}
+	mi := &file_postrider_event_v1_mail_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LoopDecision) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LoopDecision) ProtoMessage() {}
+
+func (x *LoopDecision) ProtoReflect() protoreflect.Message {
+	mi := &file_postrider_event_v1_mail_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LoopDecision.ProtoReflect.Descriptor instead.
+func (*LoopDecision) Descriptor() ([]byte, []int) {
+	return file_postrider_event_v1_mail_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *LoopDecision) GetRule() LoopRule {
+	if x != nil {
+		return x.Rule
+	}
+	return LoopRule_LOOP_RULE_UNSPECIFIED
+}
+
+func (x *LoopDecision) GetValue() uint32 {
+	if x != nil {
+		return x.Value
+	}
+	return 0
+}
+
+func (x *LoopDecision) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *LoopDecision) GetResult() LoopResult {
+	if x != nil {
+		return x.Result
+	}
+	return LoopResult_LOOP_RESULT_UNSPECIFIED
+}
+
+// LoopTrace is what the loop rules need of the message (L-03), and what they decided about it (L-09).
 type LoopTrace struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Hop number in the Postrider-Trace header field this message leaves with.
-	HopNumber     uint32 `protobuf:"varint,1,opt,name=hop_number,json=hopNumber,proto3" json:"hop_number,omitempty"`
+	HopNumber uint32 `protobuf:"varint,1,opt,name=hop_number,json=hopNumber,proto3" json:"hop_number,omitempty"`
+	// Every rule's decision at acceptance, in the order in which they were made. Empty in records of older gateways.
+	Decisions []*LoopDecision `protobuf:"bytes,2,rep,name=decisions,proto3" json:"decisions,omitempty"`
+	// Trace header fields in the submitted content that are not sealed with our key; they were ignored.
+	ForeignTraces uint32 `protobuf:"varint,3,opt,name=foreign_traces,json=foreignTraces,proto3" json:"foreign_traces,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LoopTrace) Reset() {
 	*x = LoopTrace{}
-	mi := &file_postrider_event_v1_mail_proto_msgTypes[5]
+	mi := &file_postrider_event_v1_mail_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -755,7 +962,7 @@ func (x *LoopTrace) String() string {
 func (*LoopTrace) ProtoMessage() {}
 
 func (x *LoopTrace) ProtoReflect() protoreflect.Message {
-	mi := &file_postrider_event_v1_mail_proto_msgTypes[5]
+	mi := &file_postrider_event_v1_mail_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -768,12 +975,26 @@ func (x *LoopTrace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoopTrace.ProtoReflect.Descriptor instead.
 func (*LoopTrace) Descriptor() ([]byte, []int) {
-	return file_postrider_event_v1_mail_proto_rawDescGZIP(), []int{5}
+	return file_postrider_event_v1_mail_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *LoopTrace) GetHopNumber() uint32 {
 	if x != nil {
 		return x.HopNumber
+	}
+	return 0
+}
+
+func (x *LoopTrace) GetDecisions() []*LoopDecision {
+	if x != nil {
+		return x.Decisions
+	}
+	return nil
+}
+
+func (x *LoopTrace) GetForeignTraces() uint32 {
+	if x != nil {
+		return x.ForeignTraces
 	}
 	return 0
 }
@@ -841,7 +1062,7 @@ type QueuedMail struct {
 
 func (x *QueuedMail) Reset() {
 	*x = QueuedMail{}
-	mi := &file_postrider_event_v1_mail_proto_msgTypes[6]
+	mi := &file_postrider_event_v1_mail_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -853,7 +1074,7 @@ func (x *QueuedMail) String() string {
 func (*QueuedMail) ProtoMessage() {}
 
 func (x *QueuedMail) ProtoReflect() protoreflect.Message {
-	mi := &file_postrider_event_v1_mail_proto_msgTypes[6]
+	mi := &file_postrider_event_v1_mail_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -866,7 +1087,7 @@ func (x *QueuedMail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueuedMail.ProtoReflect.Descriptor instead.
 func (*QueuedMail) Descriptor() ([]byte, []int) {
-	return file_postrider_event_v1_mail_proto_rawDescGZIP(), []int{6}
+	return file_postrider_event_v1_mail_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *QueuedMail) GetMessageId() string {
@@ -1089,10 +1310,17 @@ const file_postrider_event_v1_mail_proto_rawDesc = "" +
 	"\x06Source\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x14\n" +
-	"\x05index\x18\x03 \x01(\rR\x05index\"*\n" +
+	"\x05index\x18\x03 \x01(\rR\x05index\"\xa4\x01\n" +
+	"\fLoopDecision\x120\n" +
+	"\x04rule\x18\x01 \x01(\x0e2\x1c.postrider.event.v1.LoopRuleR\x04rule\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value\x12\x14\n" +
+	"\x05limit\x18\x03 \x01(\rR\x05limit\x126\n" +
+	"\x06result\x18\x04 \x01(\x0e2\x1e.postrider.event.v1.LoopResultR\x06result\"\x91\x01\n" +
 	"\tLoopTrace\x12\x1d\n" +
 	"\n" +
-	"hop_number\x18\x01 \x01(\rR\thopNumber\"\x80\b\n" +
+	"hop_number\x18\x01 \x01(\rR\thopNumber\x12>\n" +
+	"\tdecisions\x18\x02 \x03(\v2 .postrider.event.v1.LoopDecisionR\tdecisions\x12%\n" +
+	"\x0eforeign_traces\x18\x03 \x01(\rR\rforeignTraces\"\x80\b\n" +
 	"\n" +
 	"QueuedMail\x12\x1d\n" +
 	"\n" +
@@ -1152,7 +1380,22 @@ const file_postrider_event_v1_mail_proto_rawDesc = "" +
 	"\x1aRECIPIENT_STATE_CANCELLING\x10\b\x12\x1d\n" +
 	"\x19RECIPIENT_STATE_CANCELLED\x10\t\x12\x18\n" +
 	"\x14RECIPIENT_STATE_HELD\x10\n" +
-	"BAZ?github.com/postrider/postrider/proto/postrider/event/v1;eventv1b\x06proto3"
+	"*\xa1\x01\n" +
+	"\bLoopRule\x12\x19\n" +
+	"\x15LOOP_RULE_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12LOOP_RULE_RECEIVED\x10\x01\x12\x18\n" +
+	"\x14LOOP_RULE_HOP_NUMBER\x10\x02\x12\x17\n" +
+	"\x13LOOP_RULE_OWN_TRACE\x10\x03\x12\x17\n" +
+	"\x13LOOP_RULE_RESPONSES\x10\x04\x12\x16\n" +
+	"\x12LOOP_RULE_ORDINARY\x10\x05*\xa7\x01\n" +
+	"\n" +
+	"LoopResult\x12\x1b\n" +
+	"\x17LOOP_RESULT_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13LOOP_RESULT_NO_LOOP\x10\x01\x12\x17\n" +
+	"\x13LOOP_RESULT_REFUSED\x10\x02\x12\x18\n" +
+	"\x14LOOP_RESULT_REPORTED\x10\x03\x12\x16\n" +
+	"\x12LOOP_RESULT_EXEMPT\x10\x04\x12\x18\n" +
+	"\x14LOOP_RESULT_UNSHARED\x10\x05BAZ?github.com/postrider/postrider/proto/postrider/event/v1;eventv1b\x06proto3"
 
 var (
 	file_postrider_event_v1_mail_proto_rawDescOnce sync.Once
@@ -1166,46 +1409,52 @@ func file_postrider_event_v1_mail_proto_rawDescGZIP() []byte {
 	return file_postrider_event_v1_mail_proto_rawDescData
 }
 
-var file_postrider_event_v1_mail_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_postrider_event_v1_mail_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_postrider_event_v1_mail_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_postrider_event_v1_mail_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_postrider_event_v1_mail_proto_goTypes = []any{
 	(Priority)(0),                 // 0: postrider.event.v1.Priority
 	(Notify)(0),                   // 1: postrider.event.v1.Notify
 	(Ret)(0),                      // 2: postrider.event.v1.Ret
 	(RecipientState)(0),           // 3: postrider.event.v1.RecipientState
-	(*Recipient)(nil),             // 4: postrider.event.v1.Recipient
-	(*Envelope)(nil),              // 5: postrider.event.v1.Envelope
-	(*Content)(nil),               // 6: postrider.event.v1.Content
-	(*TraceContext)(nil),          // 7: postrider.event.v1.TraceContext
-	(*Source)(nil),                // 8: postrider.event.v1.Source
-	(*LoopTrace)(nil),             // 9: postrider.event.v1.LoopTrace
-	(*QueuedMail)(nil),            // 10: postrider.event.v1.QueuedMail
-	(*Failure)(nil),               // 11: postrider.event.v1.Failure
-	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
-	(*History)(nil),               // 13: postrider.event.v1.History
-	(*durationpb.Duration)(nil),   // 14: google.protobuf.Duration
+	(LoopRule)(0),                 // 4: postrider.event.v1.LoopRule
+	(LoopResult)(0),               // 5: postrider.event.v1.LoopResult
+	(*Recipient)(nil),             // 6: postrider.event.v1.Recipient
+	(*Envelope)(nil),              // 7: postrider.event.v1.Envelope
+	(*Content)(nil),               // 8: postrider.event.v1.Content
+	(*TraceContext)(nil),          // 9: postrider.event.v1.TraceContext
+	(*Source)(nil),                // 10: postrider.event.v1.Source
+	(*LoopDecision)(nil),          // 11: postrider.event.v1.LoopDecision
+	(*LoopTrace)(nil),             // 12: postrider.event.v1.LoopTrace
+	(*QueuedMail)(nil),            // 13: postrider.event.v1.QueuedMail
+	(*Failure)(nil),               // 14: postrider.event.v1.Failure
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(*History)(nil),               // 16: postrider.event.v1.History
+	(*durationpb.Duration)(nil),   // 17: google.protobuf.Duration
 }
 var file_postrider_event_v1_mail_proto_depIdxs = []int32{
 	1,  // 0: postrider.event.v1.Recipient.notify:type_name -> postrider.event.v1.Notify
-	11, // 1: postrider.event.v1.Recipient.last_failure:type_name -> postrider.event.v1.Failure
-	4,  // 2: postrider.event.v1.Envelope.recipients:type_name -> postrider.event.v1.Recipient
+	14, // 1: postrider.event.v1.Recipient.last_failure:type_name -> postrider.event.v1.Failure
+	6,  // 2: postrider.event.v1.Envelope.recipients:type_name -> postrider.event.v1.Recipient
 	2,  // 3: postrider.event.v1.Envelope.ret:type_name -> postrider.event.v1.Ret
-	0,  // 4: postrider.event.v1.QueuedMail.priority:type_name -> postrider.event.v1.Priority
-	7,  // 5: postrider.event.v1.QueuedMail.trace:type_name -> postrider.event.v1.TraceContext
-	5,  // 6: postrider.event.v1.QueuedMail.envelope:type_name -> postrider.event.v1.Envelope
-	6,  // 7: postrider.event.v1.QueuedMail.content:type_name -> postrider.event.v1.Content
-	12, // 8: postrider.event.v1.QueuedMail.accepted_at:type_name -> google.protobuf.Timestamp
-	12, // 9: postrider.event.v1.QueuedMail.not_before:type_name -> google.protobuf.Timestamp
-	13, // 10: postrider.event.v1.QueuedMail.history:type_name -> postrider.event.v1.History
-	8,  // 11: postrider.event.v1.QueuedMail.source:type_name -> postrider.event.v1.Source
-	9,  // 12: postrider.event.v1.QueuedMail.loop:type_name -> postrider.event.v1.LoopTrace
-	14, // 13: postrider.event.v1.QueuedMail.pause:type_name -> google.protobuf.Duration
-	8,  // 14: postrider.event.v1.QueuedMail.settles:type_name -> postrider.event.v1.Source
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	4,  // 4: postrider.event.v1.LoopDecision.rule:type_name -> postrider.event.v1.LoopRule
+	5,  // 5: postrider.event.v1.LoopDecision.result:type_name -> postrider.event.v1.LoopResult
+	11, // 6: postrider.event.v1.LoopTrace.decisions:type_name -> postrider.event.v1.LoopDecision
+	0,  // 7: postrider.event.v1.QueuedMail.priority:type_name -> postrider.event.v1.Priority
+	9,  // 8: postrider.event.v1.QueuedMail.trace:type_name -> postrider.event.v1.TraceContext
+	7,  // 9: postrider.event.v1.QueuedMail.envelope:type_name -> postrider.event.v1.Envelope
+	8,  // 10: postrider.event.v1.QueuedMail.content:type_name -> postrider.event.v1.Content
+	15, // 11: postrider.event.v1.QueuedMail.accepted_at:type_name -> google.protobuf.Timestamp
+	15, // 12: postrider.event.v1.QueuedMail.not_before:type_name -> google.protobuf.Timestamp
+	16, // 13: postrider.event.v1.QueuedMail.history:type_name -> postrider.event.v1.History
+	10, // 14: postrider.event.v1.QueuedMail.source:type_name -> postrider.event.v1.Source
+	12, // 15: postrider.event.v1.QueuedMail.loop:type_name -> postrider.event.v1.LoopTrace
+	17, // 16: postrider.event.v1.QueuedMail.pause:type_name -> google.protobuf.Duration
+	10, // 17: postrider.event.v1.QueuedMail.settles:type_name -> postrider.event.v1.Source
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_postrider_event_v1_mail_proto_init() }
@@ -1219,8 +1468,8 @@ func file_postrider_event_v1_mail_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_postrider_event_v1_mail_proto_rawDesc), len(file_postrider_event_v1_mail_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   7,
+			NumEnums:      6,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1873,16 +1873,20 @@ func (x *ExplainMessageResponse) GetDecisions() []*Explanation {
 // Explanation is one decision.
 type Explanation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Rule, such as L-01.
+	// Rule, such as L-01. Empty where a remote host decided.
 	Rule string `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
-	// Decision in one word.
+	// Decision in one word: no_loop, refused, reported, exempt, unshared; a state of a recipient; what came after a host.
 	Decision string `protobuf:"bytes,2,opt,name=decision,proto3" json:"decision,omitempty"`
 	// Values compared, by name.
 	Values map[string]string `protobuf:"bytes,3,rep,name=values,proto3" json:"values,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Limit they were held against. Empty when there is none.
 	Limit string `protobuf:"bytes,4,opt,name=limit,proto3" json:"limit,omitempty"`
 	// When it was made.
-	Time          *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=time,proto3" json:"time,omitempty"`
+	Time *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=time,proto3" json:"time,omitempty"`
+	// What it was made about: message, attempt, host or recipient.
+	Subject string `protobuf:"bytes,6,opt,name=subject,proto3" json:"subject,omitempty"`
+	// Plain sentence.
+	Text          string `protobuf:"bytes,7,opt,name=text,proto3" json:"text,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1950,6 +1954,20 @@ func (x *Explanation) GetTime() *timestamppb.Timestamp {
 		return x.Time
 	}
 	return nil
+}
+
+func (x *Explanation) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *Explanation) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
 }
 
 var File_postrider_gateway_v1_mail_proto protoreflect.FileDescriptor
@@ -2100,13 +2118,15 @@ const file_postrider_gateway_v1_mail_proto_rawDesc = "" +
 	"\n" +
 	"message_id\x18\x01 \x01(\tR\tmessageId\"Y\n" +
 	"\x16ExplainMessageResponse\x12?\n" +
-	"\tdecisions\x18\x01 \x03(\v2!.postrider.gateway.v1.ExplanationR\tdecisions\"\x85\x02\n" +
+	"\tdecisions\x18\x01 \x03(\v2!.postrider.gateway.v1.ExplanationR\tdecisions\"\xb3\x02\n" +
 	"\vExplanation\x12\x12\n" +
 	"\x04rule\x18\x01 \x01(\tR\x04rule\x12\x1a\n" +
 	"\bdecision\x18\x02 \x01(\tR\bdecision\x12E\n" +
 	"\x06values\x18\x03 \x03(\v2-.postrider.gateway.v1.Explanation.ValuesEntryR\x06values\x12\x14\n" +
 	"\x05limit\x18\x04 \x01(\tR\x05limit\x12.\n" +
-	"\x04time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x1a9\n" +
+	"\x04time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x18\n" +
+	"\asubject\x18\x06 \x01(\tR\asubject\x12\x12\n" +
+	"\x04text\x18\a \x01(\tR\x04text\x1a9\n" +
 	"\vValuesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*{\n" +

@@ -61,7 +61,9 @@ type MailServiceClient interface {
 	WatchEvents(ctx context.Context, in *WatchEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchEventsResponse], error)
 	// CancelMessage asks that a message is not delivered any more. It answers cancelling until that is settled.
 	CancelMessage(ctx context.Context, in *CancelMessageRequest, opts ...grpc.CallOption) (*CancelMessageResponse, error)
-	// ExplainMessage returns the decisions made for a message, loop decisions included (L-09).
+	// ExplainMessage returns the decisions made for a message: the loop rules, also "no loop" (L-09), then each attempt
+	// and each host tried, and where each recipient stands. A message that was refused as a loop is known for a week.
+	// NOT_FOUND: no such message.
 	ExplainMessage(ctx context.Context, in *ExplainMessageRequest, opts ...grpc.CallOption) (*ExplainMessageResponse, error)
 }
 
@@ -196,7 +198,9 @@ type MailServiceServer interface {
 	WatchEvents(*WatchEventsRequest, grpc.ServerStreamingServer[WatchEventsResponse]) error
 	// CancelMessage asks that a message is not delivered any more. It answers cancelling until that is settled.
 	CancelMessage(context.Context, *CancelMessageRequest) (*CancelMessageResponse, error)
-	// ExplainMessage returns the decisions made for a message, loop decisions included (L-09).
+	// ExplainMessage returns the decisions made for a message: the loop rules, also "no loop" (L-09), then each attempt
+	// and each host tried, and where each recipient stands. A message that was refused as a loop is known for a week.
+	// NOT_FOUND: no such message.
 	ExplainMessage(context.Context, *ExplainMessageRequest) (*ExplainMessageResponse, error)
 	mustEmbedUnimplementedMailServiceServer()
 }
