@@ -16,29 +16,34 @@ import (
 
 const kvOperation = "KV-Operation" // header of the mark left by a deleted key
 
-// expiring is keys of BucketOwners that the server removes when they are not written again in time. The
+// expiring is keys of a bucket that the server removes when they are not written again in time. The
 // key-value API sets a time to live only when it creates a key, so a renewal is published as the bucket's stream
 // wants it.
 type expiring struct {
-	js  jetstream.JetStream
-	ttl string
+	js     jetstream.JetStream
+	bucket string
+	ttl    string
 }
 
-func openExpiring(ctx context.Context, js jetstream.JetStream, ttl time.Duration) (*expiring, error) {
+func openExpiring(ctx context.Context, js jetstream.JetStream, bucket string, ttl time.Duration) (*expiring, error) {
 	if ttl < time.Second {
 		return nil, fmt.Errorf("time to live of %v is under a second", ttl)
 	}
-	if _, err := js.KeyValue(ctx, BucketOwners); err != nil {
-		return nil, fmt.Errorf("key-value bucket %s: %w", BucketOwners, err)
+	if _, err := js.KeyValue(ctx, bucket); err != nil {
+		return nil, fmt.Errorf("key-value bucket %s: %w", bucket, err)
 	}
 	seconds := (ttl + time.Second - 1) / time.Second // never shorter than the owner believes
-	return &expiring{js: js, ttl: strconv.Itoa(int(seconds)) + "s"}, nil
+	return &expiring{js: js, bucket: bucket, ttl: strconv.Itoa(int(seconds)) + "s"}, nil
 }
 
 // ownersStream is the stream below BucketOwners.
 const ownersStream = "KV_" + BucketOwners
 
-func ownersSubject(key string) string { return "$KV." + BucketOwners + "." + key }
+func ownersSubject(key string) string { return keySubject(BucketOwners, key) }
+
+func keySubject(bucket, key string) string { return "$KV." + bucket + "." + key }
+
+func (e *expiring) subject(key string) string { return keySubject(e.bucket, key) }
 
 // entry is a key as the leader knows it. When there is none the value is empty and the revision is what put has to state.
 type entry struct {
@@ -48,7 +53,7 @@ type entry struct {
 }
 
 func (e *expiring) get(ctx context.Context, key string) (entry, error) {
-	m, err := leaderGet(ctx, e.js, ownersStream, getRequest{LastFor: ownersSubject(key)})
+	m, err := leaderGet(ctx, e.js, "KV_"+e.bucket, getRequest{LastFor: e.subject(key)})
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return entry{}, nil
 	}
@@ -75,7 +80,7 @@ func overdue(ttl time.Duration) time.Duration { return ttl + ttl/4 }
 
 // put writes a key if its revision is still the one given, and starts its time to live anew.
 func (e *expiring) put(ctx context.Context, key, value string, revision uint64) (uint64, error) {
-	m := &nats.Msg{Subject: ownersSubject(key), Data: []byte(value), Header: nats.Header{
+	m := &nats.Msg{Subject: e.subject(key), Data: []byte(value), Header: nats.Header{
 		jetstream.MsgTTLHeader: {e.ttl}, jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(revision, 10)},
 	}}
 	ack, err := publishOnce(ctx, e.js, m, defaultPublishTimeout)
@@ -87,7 +92,7 @@ func (e *expiring) put(ctx context.Context, key, value string, revision uint64) 
 
 // remove deletes a key if its revision is still the one given.
 func (e *expiring) remove(ctx context.Context, key string, revision uint64) error {
-	m := &nats.Msg{Subject: ownersSubject(key), Header: nats.Header{
+	m := &nats.Msg{Subject: e.subject(key), Header: nats.Header{
 		kvOperation: {"DEL"}, jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(revision, 10)},
 		jetstream.MsgTTLHeader: {strconv.Itoa(int(limitMarkerTTL/time.Second)) + "s"},
 	}}

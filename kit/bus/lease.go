@@ -41,7 +41,7 @@ type sightedLease struct {
 
 // OpenLeases opens the leases. ttl is at least a second; the server keeps it in whole seconds, rounded up.
 func OpenLeases(ctx context.Context, js jetstream.JetStream, ttl time.Duration) (*Leases, error) {
-	keys, err := openExpiring(ctx, js, ttl)
+	keys, err := openExpiring(ctx, js, BucketOwners, ttl)
 	if err != nil {
 		return nil, err
 	}

@@ -45,7 +45,7 @@ type sighted struct {
 // nobody and only watches. The owner is a name as
 // Leases.Acquire has it. Close must be called.
 func OpenMembers(ctx context.Context, js jetstream.JetStream, owner string, ttl time.Duration) (*Members, error) {
-	keys, err := openExpiring(ctx, js, ttl)
+	keys, err := openExpiring(ctx, js, BucketOwners, ttl)
 	if err != nil {
 		return nil, err
 	}

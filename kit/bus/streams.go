@@ -30,6 +30,9 @@ const (
 	// clusterReplicas is how many copies a cluster keeps unless the layout says otherwise.
 	clusterReplicas = 3
 
+	// MaxFingerprints is the most keys BucketFingerprints holds (L-06).
+	MaxFingerprints = 1_000_000
+
 	// limitMarkerTTL is how long the server keeps the marker of a key that ran out, for watchers.
 	limitMarkerTTL = time.Minute
 )
@@ -96,7 +99,7 @@ func Ensure(ctx context.Context, js jetstream.JetStream, l Layout) error {
 			return err
 		}
 	}
-	return nil
+	return untilReady(ctx, func() error { return boundBucket(ctx, js, BucketFingerprints, MaxFingerprints) })
 }
 
 // untilReady repeats what fails only because the servers are not ready.
@@ -254,6 +257,20 @@ func ensureBucket(ctx context.Context, js jetstream.JetStream, bucket string, re
 	}
 	if err != nil {
 		return fmt.Errorf("key-value bucket %s: %w", bucket, err)
+	}
+	return nil
+}
+
+// boundBucket limits how many keys a bucket holds. A full one refuses new keys; it never drops an old one.
+func boundBucket(ctx context.Context, js jetstream.JetStream, bucket string, keys int64) error {
+	s, err := js.Stream(ctx, "KV_"+bucket)
+	if err == nil && s.CachedInfo().Config.MaxMsgs != keys {
+		bounded := s.CachedInfo().Config
+		bounded.MaxMsgs = keys
+		_, err = js.UpdateStream(ctx, bounded)
+	}
+	if err != nil {
+		return fmt.Errorf("bound key-value bucket %s: %w", bucket, err)
 	}
 	return nil
 }
