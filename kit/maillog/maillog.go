@@ -54,6 +54,8 @@ type Event struct {
 	Duration time.Duration
 	// Kind is the kind of a notification: failed, delayed, relayed.
 	Kind string
+	// Equal is how many equal messages came within an hour.
+	Equal int
 	// NotificationID is the message id of a notification.
 	NotificationID string
 }
@@ -91,6 +93,8 @@ func (l Logger) Notified(ctx context.Context, e Event) { l.write(ctx, slog.Level
 func (l Logger) Throttled(ctx context.Context, e Event) {
 	l.write(ctx, slog.LevelInfo, "notify_throttled", e)
 }
+// Repeated tells that equal messages come again and again; this one was taken all the same.
+func (l Logger) Repeated(ctx context.Context, e Event) { l.write(ctx, slog.LevelWarn, "repeated", e) }
 
 func (l Logger) write(ctx context.Context, level slog.Level, event string, e Event) {
 	if l.log == nil || !l.log.Enabled(ctx, level) {
@@ -134,6 +138,9 @@ func (l Logger) write(ctx context.Context, level slog.Level, event string, e Eve
 	}
 	text("kind", e.Kind)
 	text("notification_id", e.NotificationID)
+	if e.Equal > 0 {
+		attrs = append(attrs, slog.Int("equal", e.Equal))
+	}
 	l.log.LogAttrs(ctx, level, event, attrs...)
 }
 

@@ -39,11 +39,12 @@ func TestLogger_EveryEventHasItsThreeFields(t *testing.T) {
 		"accepted": log.Accepted, "refused": log.Refused, "attempted": log.Attempted, "deferred": log.Deferred,
 		"delivered": log.Delivered, "bounced": log.Bounced, "expired": log.Expired, "notified": log.Notified,
 		"notify_throttled": log.Throttled,
+		"repeated": log.Repeated,
 	} {
 		write(t.Context(), Event{})
 		got := fields(t, out)
 		level := "INFO"
-		if event == "bounced" || event == "expired" {
+		if event == "bounced" || event == "expired" || event == "repeated" {
 			level = "WARN"
 		}
 		want := map[string]any{"level": level, "msg": event, "message_id": "", "attempt": 0.0, "domain": ""}

@@ -22,6 +22,8 @@ type Config struct {
 	LongLines string `yaml:"long_lines" help:"A line over 998 bytes: refuse refuses the message, fold folds header lines at white space; body lines are never cut (RFC 5322, section 2.1.1)."`
 	// MaxHops is the most Received fields, and the highest hop number.
 	MaxHops int `yaml:"max_hops" help:"Most Received fields in a submitted message, and the highest hop number of our own trace header; more is a loop (RFC 5321, section 6.3)."`
+	// Loop are the limits of equal messages.
+	Loop Loop `yaml:"loop" help:"Equal messages within an hour: the same envelope recipients, From, Subject and text but for digits, dates, ids, white space and case (addresses count as they stand)."`
 	// TraceKeyFile holds the key of the trace header.
 	TraceKeyFile string `yaml:"trace_key_file" help:"File with 64 hexadecimal digits: the key Postrider-Trace headers are sealed with, the same for all gateways. Empty: a random one, kept in the queue's key-value store and shared through it."`
 	// QueueLimit bounds what waits in the queue.
@@ -41,6 +43,14 @@ type Config struct {
 	RebuildView bool `yaml:"-"`
 }
 
+// Loop are the limits of equal messages within an hour (L-07).
+type Loop struct {
+	// EqualResponses is the most that is no loop.
+	EqualResponses int `yaml:"equal_responses" help:"Most equal responses (null sender, Auto-Submitted: auto-replied, or multipart/report, handed on from elsewhere); one more is refused as a loop. Counted by all gateways of the queue together."`
+	// ReportEqual is from when on ordinary messages are told of.
+	ReportEqual int `yaml:"report_equal" help:"Number of equal ordinary messages at which the log and the metrics tell of them. They are delivered."`
+}
+
 // SMTPTLS names the files of a certificate.
 type SMTPTLS struct {
 	// CertFile is a PEM certificate chain, KeyFile its private key.
@@ -56,6 +66,7 @@ func Default() Config {
 		BareNewlines:   string(content.Reject),
 		LongLines:      string(content.Refuse),
 		MaxHops:        100,
+		Loop:           Loop{EqualResponses: 5, ReportEqual: 50},
 
 		SMTPMaxConnections: smtplisten.DefaultConnections,
 	}
@@ -79,6 +90,10 @@ func (c *Config) Validate() error {
 	lines := content.LongLines(c.LongLines)
 	f.Check(lines == content.Refuse || lines == content.Fold, "gateway.long_lines", "must be refuse or fold, not %q", c.LongLines)
 	f.Check(c.MaxHops >= 10 && c.MaxHops <= 1000, "gateway.max_hops", "must be between 10 and 1000, not %d", c.MaxHops)
+	f.Check(c.Loop.EqualResponses >= 1 && c.Loop.EqualResponses <= 1000, "gateway.loop.equal_responses",
+		"must be between 1 and 1000, not %d", c.Loop.EqualResponses)
+	f.Check(c.Loop.ReportEqual >= 2 && c.Loop.ReportEqual <= 65_000, "gateway.loop.report_equal",
+		"must be between 2 and 65000, not %d", c.Loop.ReportEqual)
 	f.Check(c.QueueLimit == 0 || c.QueueLimit >= config.MiB, "gateway.queue_limit", "must be 0 or at least 1MiB, not %s", c.QueueLimit)
 	c.validateSMTP(&f)
 	return f.Err()

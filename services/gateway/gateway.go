@@ -109,6 +109,7 @@ func (g *Gateway) Run(ctx context.Context, ready func()) error {
 		Store: q.changes, Mirror: q.mirror, View: q.view, Partitions: q.partitions(), Log: g.env.Log, Now: time.Now,
 	})
 	background.Go(func() { desk.Run(ctx) })
+	background.Go(func() { q.counter.Run(ctx, g.env.Log) })
 	begun.Wait() // both are bounded in time, and neither need have succeeded
 	submitter := submit.New(q.submitOptions())
 	smtpEnded := g.startSMTP(ctx, submitter)

@@ -20,6 +20,8 @@ import (
 	"github.com/postrider/postrider/services/gateway/internal/enqueue"
 	"github.com/postrider/postrider/services/gateway/internal/idempotency"
 	"github.com/postrider/postrider/services/gateway/internal/loopdetect"
+	"github.com/postrider/postrider/services/gateway/internal/loopdetect/recurrence"
+	"github.com/postrider/postrider/services/gateway/internal/refusals"
 	"github.com/postrider/postrider/services/gateway/internal/room"
 	"github.com/postrider/postrider/services/gateway/internal/statusview"
 	"github.com/postrider/postrider/services/gateway/internal/submit"
@@ -36,6 +38,9 @@ type queue struct {
 	g        *Gateway
 	js       jetstream.JetStream
 	sealer   *loopdetect.Sealer
+	repeats  *loopdetect.Repeats
+	counter  *recurrence.Counter
+	refusals *refusals.Book
 	bodies   bodystore.Store
 	appender *bus.Appender
 	gauge    *room.Gauge
@@ -104,6 +109,18 @@ func (q *queue) find(ctx context.Context) error {
 	}
 	q.mirror = changes.NewMirror(q.changes)
 	q.sealer = loopdetect.NewSealer(*key)
+	counts, err := bus.OpenSharedKeys(ctx, q.js, recurrence.Window+time.Minute)
+	if err != nil {
+		return err
+	}
+	limits := q.g.cfg.Loop
+	q.counter = recurrence.New(counts, limits.EqualResponses, time.Now)
+	q.repeats = loopdetect.NewRepeats(*key, q.counter, loopdetect.Limits{Responses: limits.EqualResponses, Report: limits.ReportEqual})
+	refused, err := bus.OpenSharedKeys(ctx, q.js, refusals.Kept)
+	if err != nil {
+		return err
+	}
+	q.refusals = refusals.New(refused)
 	folder := "" // contents too lie on other machines
 	if q.embedded() {
 		folder = nats.DataDir
@@ -148,7 +165,8 @@ func (q *queue) submitOptions() submit.Options {
 	env := q.g.env
 	tracer := env.Tracer.Tracer(scope)
 	return submit.Options{
-		Node: q.g.node, Rules: q.g.cfg.rules(), MaxHops: q.g.cfg.MaxHops, Sealer: q.sealer, Room: q.gauge,
+		Node: q.g.node, Rules: q.g.cfg.rules(), MaxHops: q.g.cfg.MaxHops, Sealer: q.sealer,
+		Repeats: q.repeats, Refusals: q.refusals, Room: q.gauge,
 		Queue: enqueue.NewQueue(q.appender, q.bodies, tracer), Keys: idempotency.New(q.view, segments{q.js}),
 		Tracer: tracer, Log: maillog.New(env.Log), Meter: q.g.meters.submit, Now: time.Now,
 	}

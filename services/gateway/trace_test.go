@@ -66,8 +66,8 @@ func TestO01_SpansJoinTheCallersTrace(t *testing.T) {
 	}
 	check := h.ended("gateway.loop_check")[0]
 	for key, want := range map[string]string{
-		"mail.loop.decision": "no_loop", "mail.loop.rule": "L-01 L-03 L-04",
-		"mail.loop.values": "received=0 hop_number=0 own_trace_returns=0", "mail.loop.limit": "100 100 1",
+		"mail.loop.decision": "no_loop", "mail.loop.rule": "L-01 L-03 L-04 L-07",
+		"mail.loop.values": "received=0 hop_number=0 own_trace_returns=0 equal_messages=1", "mail.loop.limit": "100 100 1 49",
 	} {
 		if got := value(check, key); got != want {
 			t.Errorf("%s = %q, want %q", key, got, want)

@@ -46,6 +46,17 @@ func (h *Header) Values(name string) []string {
 	return values
 }
 
+// Value returns the unfolded value of the first field of that name that is passed on, "" when there is none. Like Values
+// it may be used until the first Peek, Next or Read of its Reader.
+func (h *Header) Value(name string) string {
+	for _, f := range h.fields {
+		if equalName(f.name, name) {
+			return h.value(f)
+		}
+	}
+	return ""
+}
+
 // equalName compares field names without regard to case and without a copy.
 func equalName(got []byte, want string) bool {
 	return len(got) == len(want) && bytes.EqualFold(got, []byte(want))

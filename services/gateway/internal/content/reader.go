@@ -153,6 +153,43 @@ func (r *Reader) headerBlock() (block, rest []byte, err error) {
 	}
 }
 
+// Peek returns the beginning of the body, n bytes or, when it is shorter, all of it; it may be called between ReadHeader
+// and Prepend. It may read on, so of the Header only what was taken before may be used afterwards. The bytes are good until the first Next or Read.
+// The error is a *Fault, or the source's.
+func (r *Reader) Peek(n int) ([]byte, error) {
+	if r.err != nil {
+		return nil, r.err
+	}
+	body := r.out[1:]
+	if have := len(body[0]); have >= n || r.ended {
+		return body[0][:min(n, have)], nil
+	}
+	// The pieces so far lie in the source's buffer.
+	r.head.Block = bytes.Clone(r.head.Block)
+	begun := append(make([]byte, 0, n+len(body[0])), body[0]...)
+	for len(begun) < n && !r.ended {
+		piece, err := r.pull()
+		switch {
+		case errors.Is(err, io.EOF):
+			r.ended = true
+		case err == nil:
+			err = r.body.piece(piece)
+			begun = append(begun, piece...)
+		}
+		if err != nil && !r.ended {
+			return nil, r.fail(err)
+		}
+	}
+	r.out = append(r.out[:0], r.head.Block, begun)
+	r.lastLF = endsInLF(begun, endsInLF(r.head.Block, true))
+	if r.ended {
+		if err := r.end(); err != nil {
+			return nil, r.fail(err)
+		}
+	}
+	return begun[:min(n, len(begun))], nil
+}
+
 // Prepend puts our own header fields, complete with their CRLF, in front of the block. It must be called before the
 // first Next or Read, at most once.
 func (r *Reader) Prepend(fields []byte) {

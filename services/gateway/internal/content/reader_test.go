@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -51,6 +52,11 @@ func read(content string, size int, rules Rules) (result, error) {
 	for _, name := range []string{"To", "References", "From", "Bcc", "Resent-Bcc", "Return-Path"} {
 		res.values[name] = head.Values(name)
 	}
+	begun, err := r.Peek(size * 5)
+	if err != nil {
+		return result{}, err
+	}
+	begun = bytes.Clone(begun)
 	r.Prepend([]byte(ours))
 	var out bytes.Buffer
 	for {
@@ -64,6 +70,9 @@ func read(content string, size int, rules Rules) (result, error) {
 		out.Write(piece)
 	}
 	res.out, res.facts = out.String(), r.Facts()
+	if body := res.out[res.facts.HeaderSize:]; !strings.HasPrefix(body, string(begun)) || len(begun) < min(size*5, len(body)-2) {
+		return res, fmt.Errorf("peeked %q, the body is %q", begun, body)
+	}
 	return res, nil
 }
 

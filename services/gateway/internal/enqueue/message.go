@@ -38,8 +38,8 @@ type Message struct {
 	MessageIDHeader string
 	// HeaderNotASCII and TLSOptional are facts of the header block.
 	HeaderNotASCII, TLSOptional bool
-	// Hop is the hop number it leaves with (L-03).
-	Hop uint32
+	// Loop is the hop number it leaves with and what the loop rules decided (L-03, L-09).
+	Loop *eventv1.LoopTrace
 	// KeyHash and Digest serve the idempotency key (G-12); KeyHash is nil without one.
 	KeyHash, Digest []byte
 	// Inline is the content when it lies behind the records; BodyRef its place in the body store otherwise.
@@ -122,7 +122,7 @@ func (m *Message) record(trace *eventv1.TraceContext, p part) *eventv1.QueuedMai
 		},
 		AcceptedAt: timestamppb.New(m.AcceptedAt), Destination: p.destination, IdempotencyHash: m.KeyHash,
 		SubmitDigest: m.Digest, Tag: e.Tag, ReportsOn: e.ReportsOn, Caller: m.Caller,
-		Loop: &eventv1.LoopTrace{HopNumber: m.Hop},
+		Loop: m.Loop,
 	}
 	if !e.NotBefore.IsZero() {
 		record.NotBefore = timestamppb.New(e.NotBefore)

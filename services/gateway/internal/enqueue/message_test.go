@@ -88,7 +88,7 @@ func TestRecordsCarryEverything(t *testing.T) {
 	recipients[0].Notify = []eventv1.Notify{eventv1.Notify_NOTIFY_FAILURE}
 	recipients[0].OrcptType, recipients[0].OrcptAddress = "rfc822", "old@x.example"
 	m := &Message{
-		ID: "01HX0000000000000000000000", AcceptedAt: at, Caller: "shop", Hop: 3, MessageIDHeader: "<1@example.org>",
+		ID: "01HX0000000000000000000000", AcceptedAt: at, Caller: "shop", Loop: &eventv1.LoopTrace{HopNumber: 3}, MessageIDHeader: "<1@example.org>",
 		Envelope: &envelope.Envelope{
 			Sender: sender, Recipients: recipients, Tenant: "t", EnvID: "E", Tag: "g", ReportsOn: "R", Key: "k",
 			Priority: eventv1.Priority_PRIORITY_BULK, Ret: eventv1.Ret_RET_FULL, RequireTLS: true, NotBefore: at.Add(time.Hour),

@@ -4,8 +4,10 @@ package loopdetect
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/postrider/postrider/kit/smtpreply"
+	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
 )
 
 // maxReturns is how often our own trace may come back for the same recipient without being a loop: once, since sending
@@ -30,12 +32,12 @@ type Message struct {
 
 // Decision is one rule's verdict, kept whichever way it went (L-09).
 type Decision struct {
-	// Rule is the rule's id in behaviour.md.
-	Rule string
-	// Reason is set when the rule refuses.
+	// Rule is the rule and what it compares.
+	Rule eventv1.LoopRule
+	// Result is what it came to, Reason is set when it refuses.
+	Result eventv1.LoopResult
 	Reason smtpreply.Reason
-	// Value is what was compared, Limit the most that is no loop. What names the value.
-	What         string
+	// Value is what was compared, Limit the most that is no loop.
 	Value, Limit int
 	// Recipients are the indices of those the rule refuses, nil when it refuses all or none.
 	Recipients []int
@@ -44,8 +46,48 @@ type Decision struct {
 // Loop reports whether the rule found a loop.
 func (d Decision) Loop() bool { return d.Reason != "" }
 
+// Name is the rule's id in behaviour.md.
+func (d Decision) Name() string {
+	name, _ := Describe(d.Rule)
+	return name
+}
+
 // Values tells what was compared, such as "received=101".
-func (d Decision) Values() string { return d.What + "=" + strconv.Itoa(d.Value) }
+func (d Decision) Values() string {
+	_, what := Describe(d.Rule)
+	return what + "=" + strconv.Itoa(d.Value)
+}
+
+// Describe returns the id a rule has in behaviour.md and the name of the value it compares.
+func Describe(r eventv1.LoopRule) (name, what string) {
+	switch r {
+	case eventv1.LoopRule_LOOP_RULE_RECEIVED:
+		return "L-01", "received"
+	case eventv1.LoopRule_LOOP_RULE_HOP_NUMBER:
+		return "L-03", "hop_number"
+	case eventv1.LoopRule_LOOP_RULE_OWN_TRACE:
+		return "L-04", "own_trace_returns"
+	case eventv1.LoopRule_LOOP_RULE_RESPONSES:
+		return "L-07", "equal_responses"
+	case eventv1.LoopRule_LOOP_RULE_ORDINARY:
+		return "L-07", "equal_messages"
+	}
+	return "rule " + strconv.Itoa(int(r)), "value"
+}
+
+// Word is a result as a word: no_loop, refused, reported, exempt, unshared.
+func Word(r eventv1.LoopResult) string {
+	return strings.ToLower(strings.TrimPrefix(r.String(), "LOOP_RESULT_"))
+}
+
+// held returns a rule's decision: a loop when the value is over the limit.
+func held(rule eventv1.LoopRule, value, limit int, reason smtpreply.Reason) Decision {
+	d := Decision{Rule: rule, Value: value, Limit: limit, Result: eventv1.LoopResult_LOOP_RESULT_NO_LOOP}
+	if value > limit {
+		d.Result, d.Reason = eventv1.LoopResult_LOOP_RESULT_REFUSED, reason
+	}
+	return d
+}
 
 // Verdict is what the rules together say.
 type Verdict struct {
@@ -67,9 +109,18 @@ func (v Verdict) Refuses() (Decision, bool) {
 	return Decision{}, false
 }
 
-// Check applies the rules. maxHops is gateway.max_hops.
+// Record returns what is stored of the verdict with the message (L-09).
+func (v Verdict) Record() *eventv1.LoopTrace {
+	record := &eventv1.LoopTrace{HopNumber: v.Hop, ForeignTraces: uint32(v.Foreign), Decisions: make([]*eventv1.LoopDecision, len(v.Decisions))}
+	for i, d := range v.Decisions {
+		record.Decisions[i] = &eventv1.LoopDecision{Rule: d.Rule, Value: uint32(d.Value), Limit: uint32(d.Limit), Result: d.Result}
+	}
+	return record
+}
+
+// Check applies the rules that look at the header alone. maxHops is gateway.max_hops.
 func (s *Sealer) Check(m Message, maxHops int) Verdict {
-	v := Verdict{}
+	v := Verdict{Decisions: make([]Decision, 0, 4)}
 	own := make([]Trace, 0, len(m.Traces))
 	for _, value := range m.Traces {
 		if t, ok := s.Open(value); ok && !repeats(own, t) {
@@ -80,42 +131,33 @@ func (s *Sealer) Check(m Message, maxHops int) Verdict {
 	}
 	v.Hop = nextHop(own, m)
 	v.Decisions = append(v.Decisions,
-		hops("L-01", "received", m.Received, maxHops),
-		hops("L-03", "hop_number", int(v.Hop), maxHops),
+		held(eventv1.LoopRule_LOOP_RULE_RECEIVED, m.Received, maxHops, smtpreply.ReasonHops),
+		held(eventv1.LoopRule_LOOP_RULE_HOP_NUMBER, int(v.Hop), maxHops, smtpreply.ReasonHops),
 		s.returns(own, m.Recipients),
 	)
 	return v
 }
 
-// hops compares a count with the limit of hops.
-func hops(rule, what string, value, limit int) Decision {
-	d := Decision{Rule: rule, What: what, Value: value, Limit: limit}
-	if value > limit {
-		d.Reason = smtpreply.ReasonHops
-	}
-	return d
-}
-
 // returns counts for each recipient how many of our traces name it (L-04).
 func (s *Sealer) returns(own []Trace, recipients []string) Decision {
-	d := Decision{Rule: "L-04", What: "own_trace_returns", Limit: maxReturns}
-	if len(own) == 0 {
-		return d
-	}
 	named := make(map[string]int, len(own))
 	for _, t := range own {
 		for _, hash := range t.Recipients {
 			named[hash]++
 		}
 	}
-	for i, key := range recipients {
-		n := named[s.Recipient(key)]
-		d.Value = max(d.Value, n)
-		if n > maxReturns {
-			d.Reason = smtpreply.ReasonOwnTrace
-			d.Recipients = append(d.Recipients, i)
+	most, over := 0, []int(nil)
+	if len(named) > 0 {
+		for i, key := range recipients {
+			n := named[s.Recipient(key)]
+			most = max(most, n)
+			if n > maxReturns {
+				over = append(over, i)
+			}
 		}
 	}
+	d := held(eventv1.LoopRule_LOOP_RULE_OWN_TRACE, most, maxReturns, smtpreply.ReasonOwnTrace)
+	d.Recipients = over
 	return d
 }
 

@@ -5,7 +5,8 @@
 // (L-03, L-04).
 //
 // It owns the Received and Postrider-Trace fields each message gets, the key they are sealed with, and the decisions,
-// each with the rule, the values compared and the limit (L-09). It keeps no state: what it judges by travels with the
-// message, so that two gateways that share the key decide alike. Own hosts among the MX are the resolver's and the
-// sender's to find (L-05); responses without any trace of us are for the fingerprint rule (L-06, L-07).
+// each with the rule, the values compared and the limit (L-09). What these rules judge by travels with the message, so
+// that two gateways that share the key decide alike. A loop of messages that are made anew each time carries nothing of
+// ours: equal responses are counted by all gateways together (L-06, L-07, L-10; packages fingerprint and recurrence).
+// Own hosts among the MX are the resolver's and the sender's to find (L-05).
 package loopdetect

@@ -109,7 +109,7 @@ func TestL01_ReceivedFields(t *testing.T) {
 		if loop != tc.loop {
 			t.Errorf("%d Received fields: %+v", tc.received, v)
 		}
-		if loop && (d.Rule != "L-01" || d.Reason != smtpreply.ReasonHops || d.Values() != "received=101" || d.Limit != 100) {
+		if loop && (d.Name() != "L-01" || d.Reason != smtpreply.ReasonHops || d.Values() != "received=101" || d.Limit != 100) {
 			t.Errorf("decision %+v", d)
 		}
 	}
@@ -141,7 +141,7 @@ func TestL04_SecondReturnIsALoopTheFirstIsNot(t *testing.T) {
 			if loop != (tc.refused != nil) || fmt.Sprint(d.Recipients) != fmt.Sprint(tc.refused) || v.Hop != tc.hop {
 				t.Errorf("%+v", v)
 			}
-			if loop && (d.Rule != "L-04" || d.Reason != smtpreply.ReasonOwnTrace || d.Value != 2 || d.Limit != 1) {
+			if loop && (d.Name() != "L-04" || d.Reason != smtpreply.ReasonOwnTrace || d.Value != 2 || d.Limit != 1) {
 				t.Errorf("decision %+v", d)
 			}
 		})
@@ -155,7 +155,7 @@ func TestL03_HopNumberGoesOnFromTheReportedMessage(t *testing.T) {
 		t.Errorf("%+v", v)
 	}
 	v = s.Check(Message{Reports: true, ReportedHop: 100, Recipients: addresses(1)}, 100)
-	if d, loop := v.Refuses(); !loop || d.Rule != "L-03" || d.Reason != smtpreply.ReasonHops {
+	if d, loop := v.Refuses(); !loop || d.Name() != "L-03" || d.Reason != smtpreply.ReasonHops {
 		t.Errorf("%+v", v)
 	}
 	if v := s.Check(Message{Reports: true, ReportedHop: 1<<32 - 1, Recipients: addresses(1)}, 100); v.Hop == 0 {
@@ -168,7 +168,7 @@ func TestL09_EveryRuleIsInTheVerdictAlsoWithoutALoop(t *testing.T) {
 	v := s.Check(Message{Received: 3, Recipients: addresses(2)}, 100)
 	got := make([]string, len(v.Decisions))
 	for i, d := range v.Decisions {
-		got[i] = fmt.Sprintf("%s %s limit=%d loop=%v", d.Rule, d.Values(), d.Limit, d.Loop())
+		got[i] = fmt.Sprintf("%s %s limit=%d loop=%v", d.Name(), d.Values(), d.Limit, d.Loop())
 	}
 	want := "L-01 received=3 limit=100 loop=false|L-03 hop_number=0 limit=100 loop=false|L-04 own_trace_returns=0 limit=1 loop=false"
 	if strings.Join(got, "|") != want {

@@ -23,6 +23,7 @@ import (
 	"github.com/postrider/postrider/services/gateway/internal/envelope"
 	"github.com/postrider/postrider/services/gateway/internal/idempotency"
 	"github.com/postrider/postrider/services/gateway/internal/loopdetect"
+	"github.com/postrider/postrider/services/gateway/internal/refusals"
 )
 
 // Room says whether the queue takes mail now (G-13).
@@ -41,8 +42,10 @@ type Options struct {
 	Rules content.Rules
 	// MaxHops is gateway.max_hops.
 	MaxHops int
-	// Sealer writes and reads trace headers.
-	Sealer *loopdetect.Sealer
+	// Sealer writes and reads trace headers, Repeats judges equal messages, Refusals keeps what was refused as a loop.
+	Sealer   *loopdetect.Sealer
+	Repeats  *loopdetect.Repeats
+	Refusals *refusals.Book
 	// Room, Queue and Keys are the way into the queue.
 	Room  Room
 	Queue *enqueue.Queue
@@ -74,6 +77,9 @@ func (s *Submitter) SubmitBy(ctx context.Context, in *gatewayv1.Envelope, src co
 	defer span.End()
 	t := &task{Submitter: s, in: in, by: by, m: enqueue.Message{ID: ulid.Make().String(), AcceptedAt: s.o.Now()}}
 	accepted, err := t.run(ctx, src)
+	if t.undo != nil && accepted.GetMessageId() != t.m.ID {
+		t.undo(ctx)
+	}
 	if err != nil {
 		answer := asRPC(err)
 		t.refused(ctx, span, answer)
@@ -89,7 +95,8 @@ type task struct {
 	in     *gatewayv1.Envelope
 	by     Door
 	m      enqueue.Message
-	digest hash.Hash // over the submitted content; nil without a key
+	digest hash.Hash             // over the submitted content; nil without a key
+	undo   func(context.Context) // takes the message out of the count of its equals; may be nil
 }
 
 func (t *task) run(ctx context.Context, src content.Source) (*gatewayv1.Accepted, error) {
@@ -136,7 +143,12 @@ func (t *task) content(ctx context.Context, src content.Source) error {
 	if err != nil {
 		return err
 	}
-	if err := t.loopCheck(ctx, head); err != nil {
+	loopHeader := t.loopHeader(head)
+	begun, err := body.Peek(loopHeader.bodyBytes())
+	if err != nil {
+		return err
+	}
+	if err := t.loopCheck(ctx, loopHeader, begun); err != nil {
 		return err
 	}
 	t.m.HeaderNotASCII, t.m.TLSOptional, t.m.MessageIDHeader = head.NotASCII, head.TLSOptional, head.MessageID
@@ -146,7 +158,7 @@ func (t *task) content(ctx context.Context, src content.Source) error {
 
 // prefix returns the header fields that are put in front (L-02, L-03, G-07).
 func (t *task) prefix(head *content.Header) []byte {
-	stamp := loopdetect.Trace{Instance: t.o.Node, MessageID: t.m.ID, Hop: t.m.Hop, Recipients: t.o.Sealer.Recipients(t.keysOf())}
+	stamp := loopdetect.Trace{Instance: t.o.Node, MessageID: t.m.ID, Hop: t.m.Loop.GetHopNumber(), Recipients: t.o.Sealer.Recipients(t.keysOf())}
 	fields := t.o.Sealer.Field(stamp)
 	fields = append(fields, t.by.received(t.o.Node, t.m.ID, t.m.AcceptedAt)...)
 	if !head.HasDate {
