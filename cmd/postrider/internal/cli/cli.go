@@ -30,6 +30,7 @@ type commands struct {
 	Send    sendCommand    `cmd:"" help:"Submit a message file; prints the message id."`
 	Status  statusCommand  `cmd:"" help:"Show where a message and each of its recipients stand."`
 	Trace   traceCommand   `cmd:"" help:"Show the trace of a message from Jaeger: each step, why each host was left, loop decisions."`
+	Explain explainCommand `cmd:"" help:"Show every decision made for a message, the loop rules included, with its rule, values and limit."`
 	List    listCommand    `cmd:"" help:"List messages, the newest first."`
 	Watch   watchCommand   `cmd:"" help:"Print what happens to messages as it happens."`
 	Cancel  cancelCommand  `cmd:"" help:"Take messages back."`

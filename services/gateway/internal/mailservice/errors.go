@@ -4,6 +4,7 @@ package mailservice
 
 import (
 	"strconv"
+	"time"
 
 	"google.golang.org/grpc/codes"
 
@@ -17,6 +18,8 @@ const (
 	ReasonNotFound = "MESSAGE_NOT_FOUND"
 	// ReasonStream is a stream whose parts come in the wrong order, or too slowly.
 	ReasonStream = "INVALID_STREAM"
+	// ReasonRefusals is a store of refused messages that cannot be read.
+	ReasonRefusals = "REFUSALS_UNAVAILABLE"
 	// ReasonStopping is a gateway that is shutting down.
 	ReasonStopping = "STOPPING"
 )
@@ -24,6 +27,14 @@ const (
 // NotFound is the answer for a message that is not known.
 func NotFound() *rpc.Error {
 	return &rpc.Error{Code: codes.NotFound, Reason: ReasonNotFound, Message: "no such message"}
+}
+
+// refusalsAway is the answer when it cannot be found out whether a message was refused.
+func refusalsAway(err error) *rpc.Error {
+	return &rpc.Error{
+		Code: codes.Unavailable, Reason: ReasonRefusals, Message: "the refused messages cannot be read now",
+		RetryAfter: time.Second, Err: err,
+	}
 }
 
 // badStream is the answer for a stream that is not in order.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -13,8 +14,10 @@ import (
 
 	"github.com/postrider/postrider/kit/rpc"
 	"github.com/postrider/postrider/kit/smtpreply"
+	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
 	gatewayv1 "github.com/postrider/postrider/proto/postrider/gateway/v1"
 	"github.com/postrider/postrider/services/gateway/internal/content"
+	"github.com/postrider/postrider/services/gateway/internal/explain"
 )
 
 const (
@@ -35,8 +38,16 @@ type View interface {
 	// Message returns a message and the name of the caller that submitted it, "" when that is not known. The error is
 	// an *rpc.Error.
 	Message(ctx context.Context, id string) (message *gatewayv1.Message, caller string, err error)
+	// Explain is Message with what the loop rules decided about it.
+	Explain(ctx context.Context, id string) (message *gatewayv1.Message, loop *eventv1.LoopTrace, caller string, err error)
 	// List returns one page of messages.
 	List(ctx context.Context, in *gatewayv1.ListMessagesRequest) (*gatewayv1.ListMessagesResponse, error)
+}
+
+// Refusals tells of messages that were refused as loops (internal/refusals).
+type Refusals interface {
+	// Find returns nil when none is known.
+	Find(ctx context.Context, messageID string) (*eventv1.LoopRefusal, error)
 }
 
 // Watcher streams events (internal/events).
@@ -48,6 +59,7 @@ type Watcher interface {
 type Parts struct {
 	Submitter Submitter
 	View      View
+	Refusals  Refusals
 	Watcher   Watcher
 	Canceller Canceller
 	// MaxSize is gateway.max_message_size.
@@ -77,6 +89,11 @@ func Rights() map[string]rpc.Right {
 		gatewayv1.MailService_SubmitMany_FullMethodName:    rpc.RightSubmit,
 		gatewayv1.MailService_GetMessage_FullMethodName:    rpc.RightSubmit,
 		gatewayv1.MailService_CancelMessage_FullMethodName: rpc.RightSubmit,
+		gatewayv1.MailService_Submit_FullMethodName:         rpc.RightSubmit,
+		gatewayv1.MailService_SubmitStream_FullMethodName:   rpc.RightSubmit,
+		gatewayv1.MailService_SubmitMany_FullMethodName:     rpc.RightSubmit,
+		gatewayv1.MailService_GetMessage_FullMethodName:     rpc.RightSubmit,
+		gatewayv1.MailService_ExplainMessage_FullMethodName: rpc.RightSubmit,
 	}
 }
 
@@ -122,11 +139,42 @@ func (s *Service) GetMessage(ctx context.Context, in *gatewayv1.GetMessageReques
 	if err != nil {
 		return nil, err
 	}
-	caller := rpc.CallerFrom(ctx)
-	if submitter != "" && submitter != caller.Name && !caller.Has(rpc.RightOperator) {
+	if !mayAsk(ctx, submitter) {
 		return nil, NotFound()
 	}
 	return &gatewayv1.GetMessageResponse{Message: message}, nil
+}
+
+// mayAsk reports whether the caller may ask about another's message, or it is its own.
+func mayAsk(ctx context.Context, submitter string) bool {
+	caller := rpc.CallerFrom(ctx)
+	return submitter == "" || submitter == caller.Name || caller.Has(rpc.RightOperator)
+}
+
+// ExplainMessage returns the decisions made for a message (gateway.v1), with the rights of GetMessage.
+func (s *Service) ExplainMessage(ctx context.Context, in *gatewayv1.ExplainMessageRequest) (*gatewayv1.ExplainMessageResponse, error) {
+	p, err := s.parts()
+	if err != nil {
+		return nil, err
+	}
+	message, loop, submitter, err := p.View.Explain(ctx, in.GetMessageId())
+	e, typed := errors.AsType[*rpc.Error](err)
+	if err == nil && loop == nil || typed && e.Code == codes.NotFound { // in no queue, so far as is known
+		refused, findErr := p.Refusals.Find(ctx, strings.ToUpper(in.GetMessageId()))
+		if findErr != nil {
+			return nil, refusalsAway(findErr)
+		}
+		if refused != nil && mayAsk(ctx, refused.GetCaller()) {
+			return &gatewayv1.ExplainMessageResponse{Decisions: explain.Refused(refused)}, nil
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !mayAsk(ctx, submitter) {
+		return nil, NotFound()
+	}
+	return &gatewayv1.ExplainMessageResponse{Decisions: explain.Message(message, loop)}, nil
 }
 
 // ListMessages returns messages page by page (gateway.v1).

@@ -254,8 +254,12 @@ func (m *message) write(ctx context.Context, stmt *sql.Stmt) error {
 	if err != nil {
 		return err
 	}
+	loop, err := proto.Marshal(m.loop)
+	if err != nil {
+		return err
+	}
 	_, err = stmt.ExecContext(ctx, m.id, nanos(m.acceptedAt), m.sender, m.tenant, m.tag, m.caller, m.parts, m.recipients,
-		blob(m.keyHash), blob(m.digest), facts, m.bodyRef)
+		blob(m.keyHash), blob(m.digest), facts, m.bodyRef, blob(loop))
 	return err
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/postrider/postrider/kit/bus"
 	"github.com/postrider/postrider/kit/rpc"
+	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
 	gatewayv1 "github.com/postrider/postrider/proto/postrider/gateway/v1"
 	"github.com/postrider/postrider/services/gateway/internal/idempotency"
 )
@@ -101,6 +102,15 @@ func (k *Keeper) Message(ctx context.Context, id string) (*gatewayv1.Message, st
 		return nil, "", err
 	}
 	return v.Message(ctx, id)
+}
+
+// Explain is View.Explain.
+func (k *Keeper) Explain(ctx context.Context, id string) (*gatewayv1.Message, *eventv1.LoopTrace, string, error) {
+	v, err := k.current()
+	if err != nil {
+		return nil, nil, "", err
+	}
+	return v.Explain(ctx, id)
 }
 
 // List is View.List.

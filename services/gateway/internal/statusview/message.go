@@ -25,6 +25,7 @@ type message struct {
 	bodyRef    string
 	// facts has the fields that are only shown: trace id, size, priority, Message-ID, reports_on.
 	facts *gatewayv1.Message
+	loop  *eventv1.LoopTrace
 }
 
 // fromRecord reads a message from one of its records.
@@ -33,7 +34,7 @@ func fromRecord(r *eventv1.QueuedMail) *message {
 		id: r.GetMessageId(), acceptedAt: r.GetAcceptedAt().AsTime(), sender: r.GetEnvelope().GetSender(),
 		tenant: r.GetTenant(), tag: r.GetTag(), caller: r.GetCaller(), parts: r.GetParts(),
 		keyHash: r.GetIdempotencyHash(), digest: r.GetSubmitDigest(), bodyRef: r.GetContent().GetBodyRef(),
-		facts: facts(r.GetTrace(), r.GetContent(), r.GetPriority(), r.GetReportsOn()),
+		facts: facts(r.GetTrace(), r.GetContent(), r.GetPriority(), r.GetReportsOn()), loop: r.GetLoop(),
 	}
 }
 
@@ -43,7 +44,7 @@ func fromOutcome(o *eventv1.Outcome) *message {
 		id: o.GetMessageId(), acceptedAt: o.GetAcceptedAt().AsTime(), sender: o.GetEnvelopeSender(),
 		tenant: o.GetTenant(), tag: o.GetTag(), parts: o.GetParts(),
 		keyHash: o.GetIdempotencyHash(), digest: o.GetSubmitDigest(), bodyRef: o.GetContent().GetBodyRef(),
-		facts: facts(o.GetTrace(), o.GetContent(), o.GetPriority(), o.GetReportsOn()),
+		facts: facts(o.GetTrace(), o.GetContent(), o.GetPriority(), o.GetReportsOn()), loop: o.GetLoop(),
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/postrider/postrider/kit/bus"
 	"github.com/postrider/postrider/kit/rpc"
+	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
 	gatewayv1 "github.com/postrider/postrider/proto/postrider/gateway/v1"
 	"github.com/postrider/postrider/services/gateway/internal/idempotency"
 )
@@ -33,9 +34,15 @@ const catchUpLimit = time.Second
 // Message returns a message as it stands, and who submitted it ("" when that is not known any more). The error is an
 // *rpc.Error. A message that may be younger than the view is shown as accepted and nothing more.
 func (v *View) Message(ctx context.Context, id string) (shown *gatewayv1.Message, caller string, err error) {
+	shown, _, caller, err = v.Explain(ctx, id)
+	return shown, caller, err
+}
+
+// Explain is Message with what the loop rules decided about it, which is empty when that is not known.
+func (v *View) Explain(ctx context.Context, id string) (shown *gatewayv1.Message, loop *eventv1.LoopTrace, caller string, err error) {
 	parsed, err := ulid.ParseStrict(id)
 	if err != nil {
-		return nil, "", &rpc.Error{
+		return nil, nil, "", &rpc.Error{
 			Code: codes.InvalidArgument, Reason: reasonMessageID, Message: "the message id is not valid",
 			Fields: []rpc.Field{{Field: "message_id", Description: "must be a ULID of 26 characters"}},
 		}
@@ -47,15 +54,16 @@ func (v *View) Message(ctx context.Context, id string) (shown *gatewayv1.Message
 	}
 	switch {
 	case errors.Is(err, errBehind):
-		return v.perhaps(parsed)
+		shown, caller, err = v.perhaps(parsed)
+		return shown, nil, caller, err
 	case err != nil:
-		return nil, "", v.failed(ctx, err)
+		return nil, nil, "", v.failed(ctx, err)
 	case m == nil:
-		return nil, "", notFound()
+		return nil, nil, "", notFound()
 	}
 	shown = v.present(m, parts)
 	shown.ViewLag = v.lagProto()
-	return shown, m.caller, nil
+	return shown, m.loop, m.caller, nil
 }
 
 // errBehind says that the view has not folded what is in the queue.

@@ -137,19 +137,23 @@ func loadParts(ctx context.Context, q querier, messageID string) ([]*part, error
 	return parts, rows.Err()
 }
 
-const messageColumns = "id, accepted_at, sender, tenant, tag, caller, parts, recipients, key_hash, digest, facts, body_ref"
+const messageColumns = "id, accepted_at, sender, tenant, tag, caller, parts, recipients, key_hash, digest, facts, body_ref, loop"
 
 func scanMessage(row interface{ Scan(...any) error }) (*message, error) {
 	m := &message{facts: new(gatewayv1.Message)}
 	var accepted int64
-	var facts []byte
+	var facts, loop []byte
 	err := row.Scan(&m.id, &accepted, &m.sender, &m.tenant, &m.tag, &m.caller, &m.parts, &m.recipients, &m.keyHash, &m.digest, &facts,
-		&m.bodyRef)
+		&m.bodyRef, &loop)
 	if err != nil {
 		return nil, err
 	}
 	m.acceptedAt = fromNanos(accepted)
 	if err := proto.Unmarshal(facts, m.facts); err != nil {
+		return nil, errors.Join(errRow, err)
+	}
+	m.loop = new(eventv1.LoopTrace)
+	if err := proto.Unmarshal(loop, m.loop); err != nil {
 		return nil, errors.Join(errRow, err)
 	}
 	return m, nil

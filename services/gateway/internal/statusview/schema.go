@@ -37,6 +37,7 @@ CREATE TABLE message (
 	key_hash    BLOB,
 	digest      BLOB,
 	facts       BLOB NOT NULL,
+	loop        BLOB, -- LoopTrace: what the loop rules decided
 	body_ref    TEXT NOT NULL -- place of the content in the body store, empty when there is none or it was deleted
 ) WITHOUT ROWID;
 CREATE INDEX message_body ON message (id) WHERE body_ref <> '';
@@ -69,7 +70,7 @@ type database struct {
 const (
 	getMessage = `SELECT ` + messageColumns + ` FROM message WHERE id = ?`
 	getPart    = `SELECT ` + partColumns + ` FROM part WHERE message_id = ? AND number = ?`
-	putMessage = `INSERT INTO message (` + messageColumns + `) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)
+	putMessage = `INSERT INTO message (` + messageColumns + `) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)
 		ON CONFLICT (id) DO UPDATE SET recipients = excluded.recipients, caller = excluded.caller,
 		body_ref = excluded.body_ref, parts = excluded.parts`
 	putPart = `INSERT INTO part (` + partColumns + `, states, waiting) VALUES (?,?,?,?,?,?,?,?,?,?)

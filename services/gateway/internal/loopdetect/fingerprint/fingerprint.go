@@ -53,7 +53,10 @@ func (m *Message) Response() bool {
 }
 
 func autoReplied(value string) bool {
-	word, _, _ := strings.Cut(value, ";")
+	word := value
+	if at := strings.IndexAny(value, ";("); at >= 0 { // parameters, or a comment
+		word = value[:at]
+	}
 	return strings.EqualFold(strings.TrimSpace(word), "auto-replied")
 }
 

@@ -137,10 +137,13 @@ func TestL07_WhichMessagesAreResponses(t *testing.T) {
 		change func(*Message)
 		want   bool
 	}{
-		"null sender":             {func(*Message) {}, true},
-		"auto-replied":            {func(m *Message) { m.NullSender, m.AutoSubmitted = false, " Auto-Replied; vacation" }, true},
-		"report":                  {func(m *Message) { m.NullSender, m.ContentType = false, "Multipart/Report; boundary=x" }, true},
-		"read receipt":            {func(m *Message) { m.NullSender, m.ContentType = false, "multipart/report; report-type=disposition-notification" }, true},
+		"null sender":    {func(*Message) {}, true},
+		"auto-replied":   {func(m *Message) { m.NullSender, m.AutoSubmitted = false, " Auto-Replied; vacation" }, true},
+		"with a comment": {func(m *Message) { m.NullSender, m.AutoSubmitted = false, "auto-replied (vacation)" }, true},
+		"report":         {func(m *Message) { m.NullSender, m.ContentType = false, "Multipart/Report; boundary=x" }, true},
+		"read receipt": {func(m *Message) {
+			m.NullSender, m.ContentType = false, "multipart/report; report-type=disposition-notification"
+		}, true},
 		"ordinary":                {func(m *Message) { m.NullSender = false }, false},
 		"auto-generated":          {func(m *Message) { m.NullSender, m.AutoSubmitted = false, "auto-generated" }, false},
 		"not auto-submitted":      {func(m *Message) { m.NullSender, m.AutoSubmitted = false, "no" }, false},
