@@ -141,7 +141,7 @@ func TestLeaseThatTheServerDoesNotRemove(t *testing.T) {
 	t.Parallel()
 	_, js := startBus(t)
 	l := openLeases(t, js, time.Second)
-	long := &expiring{js: js, ttl: "1h"}
+	long := &expiring{js: js, bucket: BucketOwners, ttl: "1h"}
 	revision, err := long.put(testContext(t), "lease.0", "dead 1", 0)
 	if err != nil {
 		t.Fatal(err)

@@ -68,7 +68,7 @@ func TestMemberThatTheServerDoesNotRemove(t *testing.T) {
 	s, js := startBus(t)
 	a := openMembers(t, js, "a", time.Second)
 	watcher := openMembers(t, client(t, s), "", time.Second)
-	if _, err := (&expiring{js: js, ttl: "1h"}).put(testContext(t), memberPrefix+"dead", "dead", 0); err != nil {
+	if _, err := (&expiring{js: js, bucket: BucketOwners, ttl: "1h"}).put(testContext(t), memberPrefix+"dead", "dead", 0); err != nil {
 		t.Fatal(err)
 	}
 	for _, m := range []*Members{a, watcher} {
