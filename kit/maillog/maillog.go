@@ -93,6 +93,7 @@ func (l Logger) Notified(ctx context.Context, e Event) { l.write(ctx, slog.Level
 func (l Logger) Throttled(ctx context.Context, e Event) {
 	l.write(ctx, slog.LevelInfo, "notify_throttled", e)
 }
+
 // Repeated tells that equal messages come again and again; this one was taken all the same.
 func (l Logger) Repeated(ctx context.Context, e Event) { l.write(ctx, slog.LevelWarn, "repeated", e) }
 

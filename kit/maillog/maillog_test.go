@@ -39,7 +39,7 @@ func TestLogger_EveryEventHasItsThreeFields(t *testing.T) {
 		"accepted": log.Accepted, "refused": log.Refused, "attempted": log.Attempted, "deferred": log.Deferred,
 		"delivered": log.Delivered, "bounced": log.Bounced, "expired": log.Expired, "notified": log.Notified,
 		"notify_throttled": log.Throttled,
-		"repeated": log.Repeated,
+		"repeated":         log.Repeated,
 	} {
 		write(t.Context(), Event{})
 		got := fields(t, out)

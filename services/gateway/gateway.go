@@ -114,8 +114,8 @@ func (g *Gateway) Run(ctx context.Context, ready func()) error {
 	submitter := submit.New(q.submitOptions())
 	smtpEnded := g.startSMTP(ctx, submitter)
 	g.parts.Store(&mailservice.Parts{
-		Submitter: submitter, View: q.view, Watcher: events.New(q.js, q.mirror), Canceller: desk, MaxSize: g.cfg.MaxMessageSize.Bytes(),
-		Submitter: submitter, View: q.view, Refusals: q.refusals, Watcher: events.New(q.js), MaxSize: g.cfg.MaxMessageSize.Bytes(),
+		Submitter: submitter, View: q.view, Refusals: q.refusals, Watcher: events.New(q.js, q.mirror), Canceller: desk,
+		MaxSize: g.cfg.MaxMessageSize.Bytes(),
 	})
 	g.desk.Store(desk)
 	ready()

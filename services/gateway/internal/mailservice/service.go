@@ -84,16 +84,12 @@ func New(parts func() (*Parts, error), stopping <-chan struct{}, log *slog.Logge
 // Rights returns the rights of the methods.
 func Rights() map[string]rpc.Right {
 	return map[string]rpc.Right{
-		gatewayv1.MailService_Submit_FullMethodName:        rpc.RightSubmit,
-		gatewayv1.MailService_SubmitStream_FullMethodName:  rpc.RightSubmit,
-		gatewayv1.MailService_SubmitMany_FullMethodName:    rpc.RightSubmit,
-		gatewayv1.MailService_GetMessage_FullMethodName:    rpc.RightSubmit,
-		gatewayv1.MailService_CancelMessage_FullMethodName: rpc.RightSubmit,
 		gatewayv1.MailService_Submit_FullMethodName:         rpc.RightSubmit,
 		gatewayv1.MailService_SubmitStream_FullMethodName:   rpc.RightSubmit,
 		gatewayv1.MailService_SubmitMany_FullMethodName:     rpc.RightSubmit,
 		gatewayv1.MailService_GetMessage_FullMethodName:     rpc.RightSubmit,
 		gatewayv1.MailService_ExplainMessage_FullMethodName: rpc.RightSubmit,
+		gatewayv1.MailService_CancelMessage_FullMethodName:  rpc.RightSubmit,
 	}
 }
 
