@@ -45,6 +45,7 @@ type MailServiceClient interface {
 	// PERMISSION_DENIED: a right is missing. FAILED_PRECONDITION, reason LOOP: a loop rule refused it.
 	// ALREADY_EXISTS, reason KEY_REUSED: the idempotency key was used for other content. RESOURCE_EXHAUSTED: the
 	// queue is full, see RetryInfo. UNAVAILABLE: the store is away; nothing was queued, or the same key finds it.
+	// A request of more than 5 MiB is not read: gRPC itself answers RESOURCE_EXHAUSTED, without ErrorInfo.
 	Submit(ctx context.Context, in *SubmitRequest, opts ...grpc.CallOption) (*SubmitResponse, error)
 	// SubmitStream is Submit for messages up to gateway.max_message_size: the first message holds the envelope,
 	// each further one a piece of content of any size up to 4 MiB.
@@ -182,6 +183,7 @@ type MailServiceServer interface {
 	// PERMISSION_DENIED: a right is missing. FAILED_PRECONDITION, reason LOOP: a loop rule refused it.
 	// ALREADY_EXISTS, reason KEY_REUSED: the idempotency key was used for other content. RESOURCE_EXHAUSTED: the
 	// queue is full, see RetryInfo. UNAVAILABLE: the store is away; nothing was queued, or the same key finds it.
+	// A request of more than 5 MiB is not read: gRPC itself answers RESOURCE_EXHAUSTED, without ErrorInfo.
 	Submit(context.Context, *SubmitRequest) (*SubmitResponse, error)
 	// SubmitStream is Submit for messages up to gateway.max_message_size: the first message holds the envelope,
 	// each further one a piece of content of any size up to 4 MiB.
