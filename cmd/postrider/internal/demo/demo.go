@@ -151,7 +151,8 @@ func advice(getenv func(string) string, trace string) string {
 	named := getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") + getenv("OTEL_EXPORTER_OTLP_ENDPOINT")
 	off := getenv("OTEL_TRACES_EXPORTER") == "none" || getenv("OTEL_SDK_DISABLED") == "true"
 	if named != "" && !off {
-		return "The same in Jaeger: look for trace " + trace
+		return "The same in Jaeger: look for trace " + trace + ", or run\n" +
+			"  bin/postrider trace " + trace + " --jaeger http://127.0.0.1:16686"
 	}
 	return "To see the same in Jaeger, start Jaeger (or any OTLP collector) and run\n" +
 		"  OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317 make demo\n" +
