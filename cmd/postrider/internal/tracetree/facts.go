@@ -25,6 +25,8 @@ func facts(n *Node) string {
 		return dnsQuery(n)
 	case n.Name == "sender.try_host":
 		return host(n)
+	case n.Name == "smtp.rcpt" && text(n, "mail.recipients") != "":
+		return join(text(n, "mail.recipients.accepted")+" of "+text(n, "mail.recipients")+" accepted", failure(n))
 	case strings.HasPrefix(n.Name, "smtp."):
 		return join(text(n, "smtp.reply.code"), text(n, "tls.protocol.version"), failure(n))
 	case strings.HasPrefix(n.Name, "dsn."):

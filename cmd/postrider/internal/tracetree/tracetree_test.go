@@ -94,6 +94,7 @@ func TestTreeOfOtherSpans(t *testing.T) {
 		"failed  01N":             span("1", "", "dsn.submit", 0, 0, map[string]any{"mail.dsn.kind": "failed", "mail.dsn.notification_id": "01N"}),
 		"x. MX → NXDOMAIN":        span("1", "", "dns.query", 0, 0, map[string]any{"dns.question.name": "x.", "dns.question.type": "MX", "dns.rcode": "NXDOMAIN"}),
 		"x. MX → no such record":  span("1", "", "dns.query", 0, 0, map[string]any{"dns.question.name": "x.", "dns.question.type": "MX", "dns.rcode": "NOERROR"}),
+		"1 of 2 accepted":         span("1", "", "smtp.rcpt", 0, 0, map[string]any{"mail.recipients": 2.0, "mail.recipients.accepted": 1.0}),
 		"550  reply_5xx  5.1.1":   span("1", "", "smtp.rcpt", 0, 0, map[string]any{"smtp.reply.code": 550.0, "smtp.reply.enhanced": "5.1.1", "error.type": "reply_5xx", "error": true, "smtp.stage": "rcpt"}),
 		"(address literal) [::1:": span("1", "", "sender.try_host", 0, 0, map[string]any{"network.peer.address": "::1"}),
 	} {
