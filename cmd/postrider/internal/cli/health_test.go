@@ -21,8 +21,10 @@ func TestHealthShowsThePartsThatFail(t *testing.T) {
 		text, json          string
 	}{
 		{up, up, up, 0, "serving\n", "{\n  \"status\": \"serving\",\n  \"failing\": []\n}\n"},
-		{up, down, up, 0, "serving\nfails: resolver/dns/192.0.2.53:53/tcp\n",
-			"{\n  \"status\": \"serving\",\n  \"failing\": [\n    \"resolver/dns/192.0.2.53:53/tcp\"\n  ]\n}\n"},
+		{
+			up, down, up, 0, "serving\nfails: resolver/dns/192.0.2.53:53/tcp\n",
+			"{\n  \"status\": \"serving\",\n  \"failing\": [\n    \"resolver/dns/192.0.2.53:53/tcp\"\n  ]\n}\n",
+		},
 		{down, up, down, 1, "not_serving\n", "{\n  \"status\": \"not_serving\",\n  \"failing\": []\n}\n"},
 	} {
 		server.SetServingStatus("", c.whole)

@@ -53,12 +53,18 @@ func fullRoute() *resolverv1.ResolveRouteResponse {
 		CacheAge: durationpb.New(50 * time.Minute), CacheLeft: durationpb.New(3*time.Minute + 10*time.Second),
 		Warnings: []string{"One warning."},
 		Hosts: []*resolverv1.Host{
-			{Name: "mx1.example.net", Preference: 10, Addresses: []string{"2001:db8::1", "192.0.2.1"},
-				Tls: tls(resolverv1.TlsPolicyKind_TLS_POLICY_KIND_DANE, "TLSA _25._tcp.mx1.example.net", "")},
-			{Name: "mx2.example.net", Preference: 20, Addresses: []string{"192.0.2.2"}, Port: 2525,
-				Tls: tls(resolverv1.TlsPolicyKind_TLS_POLICY_KIND_OPPORTUNISTIC, "mta-sts policy id 7 (testing)", "The policy does not name it.")},
-			{Name: "mx3.example.net", Preference: 30, Failure: failure("tlsa_lookup", "The TLSA records could not be had.", 7, 5),
-				Tls: tls(resolverv1.TlsPolicyKind_TLS_POLICY_KIND_DANE, "TLSA _25._tcp.mx3.example.net", "")},
+			{
+				Name: "mx1.example.net", Preference: 10, Addresses: []string{"2001:db8::1", "192.0.2.1"},
+				Tls: tls(resolverv1.TlsPolicyKind_TLS_POLICY_KIND_DANE, "TLSA _25._tcp.mx1.example.net", ""),
+			},
+			{
+				Name: "mx2.example.net", Preference: 20, Addresses: []string{"192.0.2.2"}, Port: 2525,
+				Tls: tls(resolverv1.TlsPolicyKind_TLS_POLICY_KIND_OPPORTUNISTIC, "mta-sts policy id 7 (testing)", "The policy does not name it."),
+			},
+			{
+				Name: "mx3.example.net", Preference: 30, Failure: failure("tlsa_lookup", "The TLSA records could not be had.", 7, 5),
+				Tls: tls(resolverv1.TlsPolicyKind_TLS_POLICY_KIND_DANE, "TLSA _25._tcp.mx3.example.net", ""),
+			},
 			{Name: "mx4.example.net", Preference: 40, Failure: failure("dns_temp", "No DNS server gave an answer.", 4, 3)},
 			{Name: "mx5.example.net", Preference: 50, Addresses: []string{"192.0.2.5"}, Tls: tls(resolverv1.TlsPolicyKind_TLS_POLICY_KIND_OPPORTUNISTIC, "", "One warning.")},
 		},
