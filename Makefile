@@ -147,6 +147,10 @@ e2e-containers: export COMPOSE := $(BIN)/docker-compose
 e2e-containers: $(BIN)/docker-compose $(BIN)/standin/jaeger $(BIN)/standin/nats-server $(BIN)/standin/busybox ## the containers end to end, with a Docker engine of Debian's where none runs
 	timeout --kill-after=60 590 tools/containers/engine.sh tools/containers/e2e.sh
 
+.PHONY: e2e-interop
+e2e-interop: $(BIN)/postrider ## deliver to Debian's Postfix, Exim, OpenSMTPD and smtp-sink, fetched by apt-get into bin/; as root
+	POSTRIDER_BIN=$(BIN) go test -tags debian -count=1 -timeout 4m -v ./e2e/scenario/19-interop/
+
 .PHONY: kill-rounds
 kill-rounds: $(BIN)/postrider ## kill -9 the all-in-one ROUNDS (50) times between accept and delivery; nothing may be lost
 	POSTRIDER_BIN=$(BIN) KILL_ROUNDS=$(ROUNDS) KILL_SEED=$(SEED) go test -count=1 -timeout 15m -v -run TestKillRounds ./e2e/killrounds/
