@@ -11,6 +11,7 @@ import (
 	"github.com/postrider/postrider/kit/rpc"
 	"github.com/postrider/postrider/kit/smtpreply"
 	"github.com/postrider/postrider/services/gateway/internal/content"
+	"github.com/postrider/postrider/services/gateway/internal/submit"
 )
 
 // reasonData is data that did not arrive whole.
@@ -65,7 +66,7 @@ func replyCode(e *rpc.Error) int {
 
 // replyText is the sentence of the first field at fault, or that of the error.
 func replyText(e *rpc.Error) string {
-	if len(e.Fields) == 0 {
+	if len(e.Fields) == 0 || e.Reason == submit.ReasonLoop { // which names the message, for postrider explain
 		return e.Message
 	}
 	if e.Fields[0].Field == "content" {
