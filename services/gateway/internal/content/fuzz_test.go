@@ -52,6 +52,9 @@ func checkStored(t *testing.T, got result) {
 	if !strings.HasPrefix(got.out, ours) || !strings.HasSuffix(got.out, "\r\n") || strings.ContainsRune(got.out, 0) {
 		t.Fatalf("out = %q", got.out)
 	}
+	if want := receivedIn(strings.TrimPrefix(got.out, ours)); got.head.Received != want {
+		t.Fatalf("%d Received fields counted, there are %d in %q", got.head.Received, want, got.out)
+	}
 	dots := false
 	for _, line := range strings.Split(strings.TrimSuffix(got.out, "\r\n"), "\r\n") {
 		if strings.ContainsAny(line, "\r\n") {
@@ -104,4 +107,19 @@ func BenchmarkReader(b *testing.B) {
 			}
 		})
 	}
+}
+
+// receivedIn counts Received fields in another way: each line that is no continuation has its name before the colon.
+func receivedIn(content string) int {
+	n := 0
+	for line := range strings.SplitSeq(content, "\r\n") {
+		if line == "" {
+			break
+		}
+		name, _, _ := strings.Cut(line, ":")
+		if line[0] != ' ' && line[0] != '\t' && strings.EqualFold(strings.TrimRight(name, " \t"), "Received") {
+			n++
+		}
+	}
+	return n
 }
