@@ -213,10 +213,12 @@ func (s *layout) store() string {
 	return s.natsURL
 }
 
-// pointsOf are the points of some services that load comes by.
+// pointsOf are the points of some services that load comes by: nothing is parked or moved, and no notification is joined.
 func pointsOf(services ...string) []string {
+	aside := []string{"sender.park.", "sender.move.", "dsn.join.", "dsn.list.", "dsn.told."}
 	return slices.DeleteFunc(crashpoint.All(), func(point string) bool {
 		service, _, _ := strings.Cut(point, ".")
-		return !slices.Contains(services, service) || strings.HasPrefix(point, "sender.park.") || strings.HasPrefix(point, "sender.move.")
+		isAside := func(prefix string) bool { return strings.HasPrefix(point, prefix) }
+		return !slices.Contains(services, service) || slices.ContainsFunc(aside, isAside)
 	})
 }

@@ -121,6 +121,8 @@ func newWorld(t testing.TB, dir string, o options) *world {
 		"sender.retry.pauses":          []string{"1s"},
 		"sender.retry.ambiguous_pause": "1s",
 		"sender.connections":           40,
+		// Each failure has a notification of its own here.
+		"dsn.throttle.per_sender": 1 << 30, "dsn.throttle.per_domain": 1 << 30, "dsn.throttle.per_recipient": 1 << 30,
 	}
 	maps.Copy(settings, o.settings)
 	w.suite = suite.New(t, suite.Options{

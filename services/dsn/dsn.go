@@ -31,6 +31,7 @@ type service struct {
 	gateway  *grpc.ClientConn
 	composer report.Composer
 	notifier *notify.Notifier
+	js       jetstream.JetStream
 	owner    string
 }
 
@@ -47,6 +48,9 @@ func New(ctx context.Context, cfg Config, env runner.Env) (runner.Service, error
 		ReportingMTA: reportingMTA(ctx, env), From: cfg.From, MaxReturned: cfg.MaxReturnedSize.Bytes(),
 	}
 	var err error
+	if s.js, err = jetstream.New(env.NATS); err != nil {
+		return nil, fmt.Errorf("JetStream: %w", err)
+	}
 	s.gateway, err = env.Dial(ctx, cfg.GatewayAddress, rpc.ClientOptions{TokenFile: cfg.TokenFile})
 	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
@@ -87,22 +91,19 @@ func reportingMTA(ctx context.Context, env runner.Env) string {
 
 // Register adds the gRPC service (runner.Service).
 func (s *service) Register(r grpc.ServiceRegistrar) {
-	dsnv1.RegisterDsnServiceServer(r, &previewer{composer: s.composer, notifier: s.notifier})
+	dsnv1.RegisterDsnServiceServer(r, &previewer{composer: s.composer, notifier: s.notifier, js: s.js})
 }
 
 // Run follows the outcomes whenever no other process does (runner.Service).
 func (s *service) Run(ctx context.Context, ready func()) error {
 	defer s.gateway.Close()
-	js, err := jetstream.New(s.env.NATS)
-	if err != nil {
-		return fmt.Errorf("JetStream: %w", err)
-	}
+	js := s.js
 	if err := s.again(ctx, "streams", func(ctx context.Context) error { return bus.Ensure(ctx, js, s.layout()) }); err != nil {
 		return ended(ctx, err)
 	}
 	var cursors *bus.Cursors
 	var leases *bus.Leases
-	err = s.again(ctx, "cursors and leases", func(ctx context.Context) (err error) {
+	err := s.again(ctx, "cursors and leases", func(ctx context.Context) (err error) {
 		if cursors, err = bus.OpenCursors(ctx, js); err != nil {
 			return err
 		}

@@ -8,31 +8,52 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/emersion/go-message"
+	"github.com/nats-io/nats.go"
+	"go.opentelemetry.io/otel/metric/noop"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/postrider/postrider/kit/bus"
 	"github.com/postrider/postrider/kit/rpc"
 	dsnv1 "github.com/postrider/postrider/proto/postrider/dsn/v1"
 	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
+	"github.com/postrider/postrider/services/dsn/internal/notify"
 	"github.com/postrider/postrider/services/dsn/internal/report"
 )
 
 // previewClient calls Preview over a real connection.
-func previewClient(t *testing.T) dsnv1.DsnServiceClient {
+func previewClient(t *testing.T, change ...func(*service)) dsnv1.DsnServiceClient {
 	t.Helper()
+	notifier, err := notify.New(notify.Options{
+		Log: slog.New(slog.DiscardHandler), Tracer: sdktrace.NewTracerProvider(), Meter: noop.NewMeterProvider(),
+		Limits: Default().Throttle.limits(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	service := &service{
+		composer: report.Composer{ReportingMTA: "mail.example.org", From: "postmaster", MaxReturned: 50 << 10}, notifier: notifier,
+	}
+	for _, c := range change {
+		c(service)
+	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := rpc.NewServer(rpc.ServerOptions{})
-	(&service{composer: report.Composer{ReportingMTA: "mail.example.org", From: "postmaster", MaxReturned: 50 << 10}}).Register(s)
+	service.Register(s)
 	ctx, cancel := context.WithCancel(context.Background())
 	var done sync.WaitGroup
 	done.Go(func() {
@@ -239,5 +260,67 @@ func TestPreviewRefusesOutcomesNoNotificationCanBeMadeOf(t *testing.T) {
 		if fault == nil || fault.Code != codes.InvalidArgument || len(fault.Fields) != 1 || fault.Fields[0].Field != field {
 			t.Errorf("%s: %v", field, err)
 		}
+	}
+}
+
+// TestPreviewLooksTheOutcomeUp by the id of the message or of the outcome, and tells what was joined.
+func TestPreviewLooksTheOutcomeUp(t *testing.T) {
+	w := newWorld(t, 2)
+	client := previewClient(t, func(s *service) { s.js = w.js })
+	first, second, other := w.failed(), w.failed(), w.failed()
+	second.MessageId, second.Id = first.GetMessageId(), bus.OutcomeID(first.GetMessageId(), 1, 2)
+	second.EnvelopeSender = ""
+	broken := proto.CloneOf(first)
+	broken.Id, broken.EnvelopeSender = bus.OutcomeID(first.GetMessageId(), 2, 1), "no address"
+	w.append(bus.Notice, 0, other, first)
+	w.append(bus.Quiet, 1, second)
+	w.append(bus.Notice, 1, broken)
+	preview := func(id string) []string {
+		t.Helper()
+		response, err := client.Preview(t.Context(), &dsnv1.PreviewRequest{Id: id})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, d := range response.GetDecisions() {
+			got = append(got, fmt.Sprintf("%s %s %v", d.GetOutcomeId(), d.GetReason(), d.GetAddresses()))
+			if d.GetDue() != bytes.Contains(d.GetMessage(), []byte("Subject: Hello")) {
+				t.Errorf("due %v:\n%s", d.GetDue(), d.GetMessage())
+			}
+		}
+		return got
+	}
+	want := []string{
+		first.GetId() + " due [bob@example.net]", second.GetId() + " null_sender [bob@example.net]",
+		broken.GetId() + " impossible: envelope_sender []",
+	}
+	if got := preview(first.GetMessageId()); !slices.Equal(got, want) {
+		t.Errorf("by message: %v, want %v", got, want)
+	}
+	if got := preview(second.GetId()); !slices.Equal(got, want[1:2]) {
+		t.Errorf("by outcome: %v, want %v", got, want[1:2])
+	}
+	frame, err := bus.FrameJoined(&eventv1.JoinedNotice{
+		OutcomeId: other.GetId(), Kind: "failed", Recipients: []*eventv1.JoinedRecipient{{Index: 0}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	header, data := bus.EncodeSegment([]bus.Frame{frame})
+	if _, err := w.js.PublishMsg(t.Context(), &nats.Msg{Subject: bus.JoinedSubject(time.Now()), Header: header, Data: data}); err != nil {
+		t.Fatal(err)
+	}
+	if got := preview(other.GetMessageId()); !slices.Equal(got, []string{other.GetId() + " notify_throttled [bob@example.net]"}) {
+		t.Errorf("joined: %v", got)
+	}
+	for id, code := range map[string]codes.Code{
+		"01ARZ3NDEKTSV4RRFFQ69G5FAV": codes.NotFound, "x": codes.InvalidArgument, first.GetMessageId() + ".9.9": codes.NotFound,
+	} {
+		if _, err := client.Preview(t.Context(), &dsnv1.PreviewRequest{Id: id}); rpc.FromError(err).Code != code {
+			t.Errorf("id %s: %v, want %v", id, err, code)
+		}
+	}
+	if _, err := client.Preview(t.Context(), &dsnv1.PreviewRequest{Id: first.GetId(), Outcome: first}); rpc.FromError(err).Code != codes.InvalidArgument {
+		t.Errorf("both: %v", err)
 	}
 }

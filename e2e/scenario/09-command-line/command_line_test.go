@@ -30,20 +30,22 @@ null.example          MX 0 .
 
 // bench is a running suite with one receiving host and two tokens.
 type bench struct {
-	server          string
-	host            *smtptest.Host
-	submit, operate string // token files
+	server                string
+	host                  *smtptest.Host
+	submit, operate, null string // token files
 }
 
 func start(t *testing.T) *bench {
 	b := &bench{host: smtptest.NewHost(t, smtptest.HostOptions{Name: "mx.recipient.example"})}
 	dir := t.TempDir()
 	tokens := filepath.Join(dir, "tokens.yaml")
-	b.submit, b.operate = filepath.Join(dir, "submit"), filepath.Join(dir, "operate")
+	b.submit, b.operate, b.null = filepath.Join(dir, "submit"), filepath.Join(dir, "operate"), filepath.Join(dir, "null")
+	write(t, b.null, "null-token\n")
 	write(t, b.submit, "shop-token\n")
 	write(t, b.operate, "ops-token\n")
-	write(t, tokens, fmt.Sprintf("- name: shop\n  sha256: %x\n  rights: [submit]\n- name: ops\n  sha256: %x\n  rights: [operator]\n",
-		sha256.Sum256([]byte("shop-token")), sha256.Sum256([]byte("ops-token"))))
+	write(t, tokens, fmt.Sprintf("- name: shop\n  sha256: %x\n  rights: [submit]\n- name: ops\n  sha256: %x\n  rights: [operator]\n"+
+		"- name: reporter\n  sha256: %x\n  rights: [submit, null_sender]\n",
+		sha256.Sum256([]byte("shop-token")), sha256.Sum256([]byte("ops-token")), sha256.Sum256([]byte("null-token"))))
 	s := suite.Start(t, suite.AllInOne, suite.Options{Settings: suite.Settings{
 		"resolver.servers":    []string{dnstest.Start(t, zone).Addr().String()},
 		"sender.smtp_port":    b.host.Addr().Port(),
@@ -93,6 +95,40 @@ func TestSendStatusRoute(t *testing.T) {
 	}
 	if text, _ = b.run(t, 0, "health"); text != "serving\n" {
 		t.Errorf("health: %q", text)
+	}
+}
+
+// TestDSNPreview: which notification the outcomes of a message make.
+func TestDSNPreview(t *testing.T) {
+	b := start(t)
+	file := filepath.Join(t.TempDir(), "m.eml")
+	write(t, file, "From: a@sender.example\nSubject: hello\n\nText.\n")
+	preview := struct {
+		Decisions []struct {
+			Kind, Reason, Message string
+			Due                   bool
+			Recipients            []string
+		}
+	}{}
+	for sender, want := range map[string]string{"b@recipient.example": "due", "": "null_sender"} {
+		token := b.submit
+		if sender == "" {
+			token = b.null
+		}
+		out, _ := b.run(t, 0, "send", file, "--from", sender, "--to", "b@null.example", "--token-file", token)
+		id := strings.TrimSpace(out)
+		b.awaitDone(t, id)
+		b.json(t, 0, &preview, "dsn", "preview", id, "--token-file", b.operate)
+		if d := preview.Decisions; len(d) != 1 || d[0].Reason != want || d[0].Kind != "failed" || d[0].Recipients[0] != "b@null.example" ||
+			strings.Contains(d[0].Message, "multipart/report") != (want == "due") {
+			t.Errorf("from %q: %+v", sender, d)
+		}
+		if text, _ := b.run(t, 0, "dsn", "preview", "--message", id, "--token-file", b.operate); !strings.Contains(text, "failed notification about b@null.example") {
+			t.Errorf("in words:\n%s", text)
+		}
+	}
+	if text, _ := b.run(t, 1, "dsn", "preview", "01ARZ3NDEKTSV4RRFFQ69G5FAV", "--token-file", b.operate); text != "" {
+		t.Errorf("of nothing:\n%s", text)
 	}
 }
 
@@ -297,7 +333,7 @@ func (b *bench) awaitDone(t *testing.T, id string) (s status) {
 	deadline := time.Now().Add(30 * time.Second)
 	for time.Now().Before(deadline) {
 		s = status{}
-		if b.json(t, 0, &s, "status", id, "--token-file", b.submit); s.State == "done" {
+		if b.json(t, 0, &s, "status", id, "--token-file", b.operate); s.State == "done" {
 			return s
 		}
 	}

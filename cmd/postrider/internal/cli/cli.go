@@ -38,6 +38,7 @@ type commands struct {
 	Route   routeCommand   `cmd:"" help:"Show the mail hosts of a domain, or why there are none."`
 	Probe   probeCommand   `cmd:"" help:"Go the way mail to a domain would go, up to RCPT and without mail, and show each step."`
 	DNS     dnsCommands    `cmd:"" name:"dns" help:"DNS servers."`
+	DSN     dsnCommands    `cmd:"" name:"dsn" help:"Notifications to senders."`
 	Config  configCommands `cmd:"" help:"Configuration."`
 	Health  healthCommand  `cmd:"" help:"Ask a running server whether it is serving."`
 	Version versionCommand `cmd:"" help:"Print the version."`

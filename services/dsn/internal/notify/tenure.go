@@ -115,15 +115,14 @@ func (t *Tenure) Plan(item Item) Item {
 		}
 		verdict := t.count(item, d)
 		t.opened(item, verdict)
-		alone, later := t.split(item, d, verdict)
-		if len(alone.Recipients) > 0 {
-			item.decisions = append(item.decisions, alone)
-		}
-		if len(later.recipients) > 0 {
-			item.decisions = append(item.decisions, policy.Decision{
-				Kind: d.Kind, Reason: policy.ReasonThrottled, Recipients: later.recipients,
-			})
-			item.joined = append(item.joined, later)
+		limits := t.limitsOf(item, d, verdict)
+		for _, part := range d.Divide(func(at int) bool { return limits[at] != throttle.None }) {
+			item.decisions = append(item.decisions, part)
+			if part.Reason == policy.ReasonThrottled {
+				item.joined = append(item.joined, joined{
+					kind: d.Kind, limit: firstLimit(limits), to: item.Outcome.GetEnvelopeSender(), due: verdict.Due, recipients: part.Recipients,
+				})
+			}
 		}
 	}
 	return item
@@ -155,26 +154,21 @@ func counted(o *eventv1.Outcome, d policy.Decision) []throttle.Counted {
 	return all
 }
 
-// split divides a decision into what is sent by itself and what is told later. What waits in the store already is told
-// later whatever the verdict: it was decided before a crash.
-func (t *Tenure) split(item Item, d policy.Decision, v throttle.Verdict) (policy.Decision, joined) {
-	later := joined{kind: d.Kind, to: item.Outcome.GetEnvelopeSender(), due: v.Due}
-	if len(v.Joined) == 0 {
-		return d, later
-	}
-	alone := policy.Decision{Kind: d.Kind, Reason: d.Reason}
+// limitsOf names for each recipient of a decision the limit for which it is told later. What waits in the store already is
+// told later whatever the verdict: it was decided before a crash.
+func (t *Tenure) limitsOf(item Item, d policy.Decision, v throttle.Verdict) []throttle.Limit {
+	limits := make([]throttle.Limit, len(d.Recipients))
+	copy(limits, v.Joined)
 	for at, i := range d.Recipients {
-		limit := v.Joined[at]
-		if limit == throttle.None && t.store.Stored(item.Outcome.GetId(), string(d.Kind), i) {
-			limit = throttle.Recipient
+		if limits[at] == throttle.None && len(v.Joined) > 0 && t.store.Stored(item.Outcome.GetId(), string(d.Kind), i) {
+			limits[at] = throttle.Recipient
 		}
-		if limit == throttle.None {
-			alone.Recipients = append(alone.Recipients, i)
-			continue
-		}
-		later.recipients, later.limit = append(later.recipients, i), limit
 	}
-	return alone, later
+	return limits
+}
+
+func firstLimit(limits []throttle.Limit) throttle.Limit {
+	return limits[slices.IndexFunc(limits, func(l throttle.Limit) bool { return l != throttle.None })]
 }
 
 // forPostmaster returns the recipients of whose failure nobody else is told (D-03). What failed on its way to the
@@ -249,24 +243,11 @@ func (n *Notifier) Look(o *eventv1.Outcome, decisions []policy.Decision, at time
 	}
 	var all []policy.Decision
 	for _, d := range decisions {
-		if !d.Due() {
-			all = append(all, d)
-			continue
+		var joined []throttle.Limit
+		if d.Due() {
+			joined = counting.Look(at, o.GetEnvelopeSender(), counted(o, d)).Joined
 		}
-		later := policy.Decision{Kind: d.Kind, Reason: policy.ReasonThrottled}
-		alone := policy.Decision{Kind: d.Kind, Reason: d.Reason}
-		for at, limit := range counting.Look(at, o.GetEnvelopeSender(), counted(o, d)).Joined {
-			if limit == throttle.None {
-				alone.Recipients = append(alone.Recipients, d.Recipients[at])
-			} else {
-				later.Recipients = append(later.Recipients, d.Recipients[at])
-			}
-		}
-		for _, part := range []policy.Decision{alone, later} {
-			if len(part.Recipients) > 0 {
-				all = append(all, part)
-			}
-		}
+		all = append(all, d.Divide(func(at int) bool { return joined[at] != throttle.None })...)
 	}
 	return all
 }

@@ -26,6 +26,23 @@ func (d Decision) Due() bool { return d.Reason == ReasonDue }
 // exists for each key, whatever crashes.
 func (d Decision) Key(outcomeID string) string { return "dsn/" + outcomeID + "/" + string(d.Kind) }
 
+// Divide returns the decision as up to two: of what is due the recipients for whom later, asked with their place in
+// Recipients, says so are told in a list (D-17). What is not due is not divided.
+func (d Decision) Divide(later func(at int) bool) []Decision {
+	if !d.Due() {
+		return []Decision{d}
+	}
+	alone, joined := Decision{Kind: d.Kind, Reason: d.Reason}, Decision{Kind: d.Kind, Reason: ReasonThrottled}
+	for at, i := range d.Recipients {
+		if later(at) {
+			joined.Recipients = append(joined.Recipients, i)
+		} else {
+			alone.Recipients = append(alone.Recipients, i)
+		}
+	}
+	return slices.DeleteFunc([]Decision{alone, joined}, func(d Decision) bool { return len(d.Recipients) == 0 })
+}
+
 // Decide returns one decision for each pair of kind and reason among the results, ordered by kind, what is due first.
 // Every result is in exactly one decision; at most one decision of a kind is due and holds all recipients of that kind
 // that are to be named in the one notification (D-05). It is a pure function of the outcome.
