@@ -103,21 +103,21 @@ func TestDSNPreview(t *testing.T) {
 	b := start(t)
 	file := filepath.Join(t.TempDir(), "m.eml")
 	write(t, file, "From: a@sender.example\nSubject: hello\n\nText.\n")
-	preview := struct {
-		Decisions []struct {
-			Kind, Reason, Message string
-			Due                   bool
-			Recipients            []string
-		}
-	}{}
 	for sender, want := range map[string]string{"b@recipient.example": "due", "": "null_sender"} {
+		preview := struct {
+			Decisions []struct {
+				Kind, Reason, Message string
+				Due                   bool
+				Recipients            []string
+			}
+		}{}
 		token := b.submit
 		if sender == "" {
 			token = b.null
 		}
 		out, _ := b.run(t, 0, "send", file, "--from", sender, "--to", "b@null.example", "--token-file", token)
 		id := strings.TrimSpace(out)
-		b.awaitDone(t, id)
+		b.awaitDoneAs(t, id, token)
 		b.json(t, 0, &preview, "dsn", "preview", id, "--token-file", b.operate)
 		if d := preview.Decisions; len(d) != 1 || d[0].Reason != want || d[0].Kind != "failed" || d[0].Recipients[0] != "b@null.example" ||
 			strings.Contains(d[0].Message, "multipart/report") != (want == "due") {
@@ -328,12 +328,15 @@ type status struct {
 	}
 }
 
-func (b *bench) awaitDone(t *testing.T, id string) (s status) {
+func (b *bench) awaitDone(t *testing.T, id string) status { return b.awaitDoneAs(t, id, b.submit) }
+
+// awaitDoneAs asks as who submitted the message.
+func (b *bench) awaitDoneAs(t *testing.T, id, token string) (s status) {
 	t.Helper()
 	deadline := time.Now().Add(30 * time.Second)
 	for time.Now().Before(deadline) {
 		s = status{}
-		if b.json(t, 0, &s, "status", id, "--token-file", b.operate); s.State == "done" {
+		if b.json(t, 0, &s, "status", id, "--token-file", token); s.State == "done" {
 			return s
 		}
 	}
