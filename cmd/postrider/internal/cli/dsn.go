@@ -30,10 +30,10 @@ type dsnPreviewCommand struct {
 
 // previewJSON is what `postrider dsn preview --json` prints.
 type previewJSON struct {
-	Decisions []decisionJSON `json:"decisions"`
+	Decisions []previewDecision `json:"decisions"`
 }
 
-type decisionJSON struct {
+type previewDecision struct {
 	OutcomeID         string     `json:"outcome_id"`
 	DecidedAt         *time.Time `json:"decided_at,omitempty"`
 	Kind              string     `json:"kind"`
@@ -72,9 +72,9 @@ func dsnError(err error) error {
 }
 
 func previewAsJSON(r *dsnv1.PreviewResponse) previewJSON {
-	out := previewJSON{Decisions: []decisionJSON{}}
+	out := previewJSON{Decisions: []previewDecision{}}
 	for _, d := range r.GetDecisions() {
-		one := decisionJSON{
+		one := previewDecision{
 			OutcomeID: d.GetOutcomeId(), Kind: kindWord(d.GetKind()), Due: d.GetDue(), Reason: d.GetReason(),
 			Recipients: append([]string{}, d.GetAddresses()...), EnvelopeRecipient: d.GetEnvelopeRecipient(),
 			IdempotencyKey: d.GetIdempotencyKey(), Message: string(d.GetMessage()),
