@@ -30,11 +30,16 @@ type Keeper struct {
 	view atomic.Pointer[View]
 }
 
-// NewKeeper returns a keeper. meter gets the lag of the view.
+// NewKeeper returns a keeper. meter gets the lag of the view, and how far back it knows keys.
 func NewKeeper(o Options, meter metric.Meter) (*Keeper, error) {
 	k := &Keeper{o: o}
 	gauge, err := meter.Float64ObservableGauge("postrider.gateway.view_lag", metric.WithUnit("s"),
 		metric.WithDescription("How far the status view is behind the queue; nothing while it is folded for the first time."))
+	if err != nil {
+		return nil, err
+	}
+	reach, err := meter.Float64ObservableGauge("postrider.gateway.key_reach", metric.WithUnit("s"),
+		metric.WithDescription("How far back used idempotency keys are known: 24 hours, or less after the status view was folded anew."))
 	if err != nil {
 		return nil, err
 	}
@@ -43,9 +48,10 @@ func NewKeeper(o Options, meter metric.Meter) (*Keeper, error) {
 			if behind, ok := v.Lag(); ok {
 				observer.ObserveFloat64(gauge, behind.Seconds())
 			}
+			observer.ObserveFloat64(reach, v.Reach().Seconds())
 		}
 		return nil
-	}, gauge)
+	}, gauge, reach)
 	return k, err
 }
 

@@ -17,7 +17,7 @@ import (
 
 // schemaVersion changes with every change of the tables or of what stands in them; a file of another version is folded
 // anew.
-const schemaVersion = 2
+const schemaVersion = 3
 
 const schema = `
 CREATE TABLE position (
@@ -25,6 +25,10 @@ CREATE TABLE position (
 	created  INTEGER NOT NULL, -- when the stream was made, Unix nanoseconds: another one under its name is another
 	sequence INTEGER NOT NULL  -- last sequence folded
 ) WITHOUT ROWID;
+CREATE TABLE reach (
+	since INTEGER NOT NULL -- Unix nanoseconds: outcomes stored before may not be folded; 0 when all are
+);
+INSERT INTO reach (since) VALUES (0);
 CREATE TABLE message (
 	id          TEXT PRIMARY KEY, -- ULID: in the order of acceptance
 	accepted_at INTEGER NOT NULL, -- Unix nanoseconds

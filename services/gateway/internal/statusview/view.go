@@ -49,6 +49,7 @@ type View struct {
 	db      *database
 	streams []string
 	lag     *lag
+	since   time.Time // see reach
 
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced with every commit
@@ -81,6 +82,9 @@ func Open(ctx context.Context, o Options) (*View, error) {
 	folded, err := v.db.positions(ctx, created, last)
 	if errors.Is(err, errOtherFile) || damaged(err) {
 		folded, err = v.empty(ctx, created)
+	}
+	if err == nil {
+		v.since, err = v.db.reach(ctx, o.JS, folded[bus.StreamOutcome], o.Now())
 	}
 	if err != nil {
 		v.Close()
