@@ -151,6 +151,8 @@ type world struct {
 	first   time.Time       // submission
 	ids     map[string]bool // what submissions were answered with
 	to      []string        // recipients
+	more    suite.Settings  // and env: of the processes to come
+	env     []string
 }
 
 func newWorld(t *testing.T) *world {
@@ -174,7 +176,7 @@ func newWorld(t *testing.T) *world {
 // launch starts the all-in-one, to end at a point; "" is none.
 func (w *world) launch(point string) *suite.Process {
 	w.t.Helper()
-	p := w.suite.Launch(w.t, "postrider", "postrider", nil, "POSTRIDER_CRASH_AT="+point)
+	p := w.suite.Launch(w.t, "postrider", "postrider", w.more, append([]string{"POSTRIDER_CRASH_AT=" + point}, w.env...)...)
 	if p.ServingOrGone(w.t) {
 		w.suite.Gateway = p.Serving(w.t)
 	}

@@ -38,6 +38,8 @@ type Options struct {
 	Dir string
 	// Crashable starts programs that end at POSTRIDER_CRASH_AT (kit/crashpoint).
 	Crashable bool
+	// Bin is a folder of programs to start instead of those of the tree.
+	Bin string
 	// NATSStore is the most the stand-alone nats-server stores, such as "20MB". Empty: what the disk has.
 	NATSStore string
 	// LogDir is a folder for the processes' logs. Then Process.Log ends where a process began to serve: under load a
@@ -95,6 +97,9 @@ func (s *Suite) settings(more Settings) Settings {
 
 func (s *Suite) program(t testing.TB, name string) string {
 	t.Helper()
+	if s.options.Bin != "" {
+		return filepath.Join(s.options.Bin, name)
+	}
 	if s.options.Crashable {
 		name = "chaos/" + name
 	}
