@@ -20,6 +20,7 @@ type PipeConn struct {
 	in, out       *flow
 	local, remote net.Addr
 	closed        bool      // Close or Reset was called on this end
+	abrupt        bool      // Close is a reset (SO_LINGER 0)
 	readBy        time.Time // deadlines; zero: none
 	writeBy       time.Time
 }
@@ -139,10 +140,21 @@ func (p *PipeConn) Close() error {
 		return p.fail("close", net.ErrClosed)
 	}
 	p.closed, p.out.fin, p.in.gone = true, true, true
-	if len(p.in.buf) > 0 {
+	if len(p.in.buf) > 0 || p.abrupt {
 		p.wire.reset = true
 	}
 	p.wire.changed.Broadcast()
+	return nil
+}
+
+// SetLinger with 0 makes Close a reset, as SO_LINGER does; with any other value an ordinary close.
+func (p *PipeConn) SetLinger(sec int) error {
+	p.wire.mu.Lock()
+	defer p.wire.mu.Unlock()
+	if p.closed {
+		return p.fail("set", net.ErrClosed)
+	}
+	p.abrupt = sec == 0
 	return nil
 }
 
