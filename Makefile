@@ -200,6 +200,11 @@ bench: $(BIN)/postrider ## measure the suite beside Postfix and the raw ceiling;
 microbench: ## run the Go benchmarks of all modules once, allocations included
 	go test -run '^$$' -bench . -benchmem -benchtime 1s work
 
+.PHONY: bench-ceiling
+bench-ceiling: ## measure the SMTP client against Postfix's smtp-sink, beside its smtp-source; both fetched by apt-get into bin/
+	tools/postfix.sh $(BIN)/postfix
+	POSTFIX_BIN=$(BIN)/postfix/bin go test -tags debian -count=1 -timeout 5m -v -run TestCeiling ./services/sender/internal/smtpclient/
+
 .PHONY: grpcurl
 grpcurl: $(BIN)/grpcurl ## build grpcurl into bin/
 
