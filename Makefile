@@ -205,6 +205,10 @@ bench-ceiling: ## measure the SMTP client against Postfix's smtp-sink, beside it
 	tools/postfix.sh $(BIN)/postfix
 	POSTFIX_BIN=$(BIN)/postfix/bin go test -tags debian -count=1 -timeout 5m -v -run TestCeiling ./services/sender/internal/smtpclient/
 
+.PHONY: bench-stuck
+bench-stuck: ## measure what 200 hosts that accept 20 MB and never read cost another site, in messages a second and memory
+	go test -tags load -count=1 -timeout 5m -v -run TestStuckHosts ./services/sender/internal/mxfailover/
+
 .PHONY: grpcurl
 grpcurl: $(BIN)/grpcurl ## build grpcurl into bin/
 

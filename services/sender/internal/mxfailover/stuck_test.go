@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build load
+
+package mxfailover
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	resolverv1 "github.com/postrider/postrider/proto/postrider/resolver/v1"
+	"github.com/postrider/postrider/services/sender/internal/hostmemory"
+	"github.com/postrider/postrider/services/sender/internal/pool"
+	"github.com/postrider/postrider/services/sender/internal/sitelimit"
+	"github.com/postrider/postrider/services/sender/internal/smtpclient"
+	"github.com/postrider/postrider/testkit/smtptest"
+)
+
+const (
+	stuckHosts = 200
+	stuckSize  = 20 << 20
+	busy       = 20 // deliveries at once to the site that works
+	round      = time.Second
+)
+
+// 200 hosts that accept 20 MB each and never read it do not hold up another site, and their mail is not in memory.
+func TestStuckHostsHoldNobodyUp(t *testing.T) {
+	var open atomic.Int64
+	memory := &hostmemory.Memory{}
+	w := &Walker{
+		Hostname: "client.example.test", Timeouts: smtpclient.DefaultTimeouts(), Memory: memory,
+		Open: func(delta int) { open.Add(int64(delta)) },
+		Pool: pool.New(sitelimit.New(sitelimit.Options{
+			Config: func(string) sitelimit.Config { return sitelimit.Config{Connections: 20} }, Fails: memory.Fails,
+		})),
+	}
+	host, err := smtptest.StartHost(smtptest.HostOptions{DiscardBody: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer host.Close()
+
+	before := rates(t, w, host.Addr())
+	rss := resident(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	var stuck sync.WaitGroup
+	reached := make(chan struct{}, stuckHosts)
+	name := bigFile(t)
+	for range stuckHosts {
+		address := neverReads(t, reached)
+		stuck.Go(func() { w.Deliver(ctx, toAddress(address), fileMail(name, address.String())) })
+	}
+	for range stuckHosts {
+		<-reached
+	}
+	during := rates(t, w, host.Addr())
+	grown := resident(t) - rss
+	cancel()
+	stuck.Wait()
+	after := rates(t, w, host.Addr())
+	w.Pool.Close()
+	for end := time.Now().Add(time.Second); open.Load() > 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+	}
+	if n := open.Load(); n != 0 {
+		t.Errorf("%d connections are open a second after the end", n)
+	}
+	normal := (median(before) + median(after)) / 2
+	t.Logf("messages/s: before %.0f, beside %d stuck hosts %.0f, after %.0f: %.0f %% of normal; resident memory grew by %.1f MiB",
+		before, stuckHosts, during, after, 100*median(during)/normal, float64(grown)/(1<<20))
+	if median(during) < 0.9*normal {
+		t.Errorf("%.0f %% of the normal rate, want 90 %%", 100*median(during)/normal)
+	}
+	if grown > 64<<20 {
+		t.Errorf("resident memory grew by %d MiB, want at most 64", grown>>20)
+	}
+}
+
+func median(rates []float64) float64 {
+	sorted := slices.Sorted(slices.Values(rates))
+	return sorted[len(sorted)/2]
+}
+
+// rates are those of a few rounds to the site that works.
+func rates(t *testing.T, w *Walker, address netip.AddrPort) (all []float64) {
+	t.Helper()
+	text := content + strings.Repeat(strings.Repeat("x", 62)+"\r\n", 31)
+	for range 5 {
+		var n atomic.Int64
+		var senders sync.WaitGroup
+		began := time.Now()
+		for range busy {
+			senders.Go(func() {
+				for time.Since(began) < round {
+					m := mail("a@example.test")
+					m.Message.Size, m.Site = int64(len(text)), "works"
+					m.OpenBody = func() (io.ReadSeekCloser, error) { return memoryBody{bytes.NewReader([]byte(text))}, nil }
+					if o := w.Deliver(t.Context(), toAddress(address), m); o.Recipients[0].Failure != nil {
+						t.Error(o.Recipients[0].Failure)
+						return
+					}
+					n.Add(1)
+				}
+			})
+		}
+		senders.Wait()
+		all = append(all, float64(n.Load())/time.Since(began).Seconds())
+	}
+	return all
+}
+
+type memoryBody struct{ *bytes.Reader }
+
+func (memoryBody) Close() error { return nil }
+
+// neverReads is a host that takes the envelope and then reads nothing more.
+func neverReads(t *testing.T, reached chan<- struct{}) netip.AddrPort {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	t.Cleanup(func() { close(done); l.Close() })
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		_, _ = io.WriteString(c, "220 stuck\r\n")
+		buf := make([]byte, 4096)
+		for _, reply := range []string{"250 stuck\r\n", "250 ok\r\n", "250 ok\r\n", "354 go\r\n"} {
+			if _, err := c.Read(buf); err != nil {
+				return
+			}
+			_, _ = io.WriteString(c, reply)
+		}
+		reached <- struct{}{}
+		<-done
+	}()
+	return l.Addr().(*net.TCPAddr).AddrPort()
+}
+
+func toAddress(address netip.AddrPort) *resolverv1.ResolveRouteResponse {
+	return &resolverv1.ResolveRouteResponse{Domain: "example.test", Hosts: []*resolverv1.Host{{
+		Name: "mx.example.test", Addresses: []string{address.Addr().String()}, Port: uint32(address.Port()),
+	}}}
+}
+
+func bigFile(t *testing.T) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "content")
+	if err := os.WriteFile(name, bytes.Repeat([]byte(strings.Repeat("x", 62)+"\r\n"), stuckSize/64), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+func fileMail(name, site string) Mail {
+	m := mail("a@example.test")
+	m.Message.Size, m.Site = stuckSize, site
+	m.OpenBody = func() (io.ReadSeekCloser, error) { return os.Open(name) } // looked at line by line, as dots may stand in it
+	return m
+}
+
+// resident is the resident memory of this process in octets.
+func resident(t *testing.T) int64 {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages, err := strconv.ParseInt(strings.Fields(string(text))[1], 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pages * int64(os.Getpagesize())
+}
