@@ -18,7 +18,7 @@ import (
 )
 
 // readBuffer is how much of a file is read at a time where sendfile does not serve.
-const readBuffer = 64 << 10
+const readBuffer = 32 << 10
 
 // content sends the content and the final dot and awaits the reply. From the first octet to the dot any reply, end of
 // file or reset ends the sending (S-57 to S-60).
