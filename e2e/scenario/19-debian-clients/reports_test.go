@@ -54,7 +54,7 @@ func read(t *testing.T, bin, file string) report {
 		}
 		all.Write(data)
 	}
-	for _, want := range []string{"This message was made by the mail system at", "Final-Recipient: ", "Action: "} {
+	for _, want := range []string{"This is an automatic message", "Final-Recipient: ", "Action: "} {
 		if !strings.Contains(all.String(), want) {
 			t.Errorf("ripmime found no %q in %d pieces of %s:\n%s", want, len(pieces), file, all.String())
 		}

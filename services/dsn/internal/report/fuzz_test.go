@@ -3,11 +3,15 @@
 package report
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 
+	"github.com/emersion/go-message"
+
 	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
 	"github.com/postrider/postrider/services/dsn/internal/policy"
+	"github.com/postrider/postrider/services/dsn/internal/text"
 )
 
 // FuzzCompose lets a remote host and an original say anything. Whatever they say, the notification is a sound report
@@ -59,6 +63,46 @@ func FuzzCompose(f *testing.F) {
 		}
 		if third := len(p.types) == 3; third && !strings.HasPrefix(string(content), p.returned) {
 			t.Errorf("what is returned is no prefix of the original: %q", p.returned)
+		}
+	})
+}
+
+// FuzzComposeList: whatever addresses and ids say, a list is a sound message with exactly its header fields, and no line of
+// it begins like one of a field's or of ours where an address stands.
+func FuzzComposeList(f *testing.F) {
+	f.Add("bob@example.net", "5.1.1", "01J", "It failed.", uint8(3))
+	f.Add("a\r\n\r\nFrom: x", "\r\n.\r\n", "\x00", strings.Repeat("\u00fc", 3000), uint8(200))
+	f.Fuzz(func(t *testing.T, address, status, reference, happened string, n uint8) {
+		l := List{To: "anna@example.org", ID: "abc", Begin: at(10, 0).AsTime(), End: at(11, 0).AsTime(), Part: 1, Parts: 1 + int(n%3), Total: int(n) + 1}
+		for i := range int(n) + 1 {
+			line := text.Line{
+				Kind: []policy.Kind{policy.Failed, policy.Delayed, policy.Relayed}[i%3], Address: address, Status: status, Reference: reference,
+			}
+			if i%2 == 0 {
+				line.Happened = happened
+			}
+			l.Lines = append(l.Lines, line)
+		}
+		m, err := composer().ComposeList(l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		entity, err := message.Read(bytes.NewReader(m.Content))
+		if err != nil {
+			t.Fatalf("%v\n%q", err, m.Content)
+		}
+		var names []string
+		for fields := entity.Header.Fields(); fields.Next(); {
+			names = append(names, fields.Key())
+		}
+		want := "From To Subject Date Message-Id Auto-Submitted Mime-Version Content-Type Content-Transfer-Encoding"
+		if strings.Join(names, " ") != want {
+			t.Errorf("header fields %v", names)
+		}
+		for line := range bytes.SplitSeq(m.Content, []byte("\r\n")) {
+			if len(line) > 998 || bytes.ContainsAny(line, "\r\n\x00\x1b") {
+				t.Errorf("line %q", line)
+			}
 		}
 	})
 }

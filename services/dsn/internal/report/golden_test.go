@@ -4,6 +4,7 @@ package report
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 
 	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
 	"github.com/postrider/postrider/services/dsn/internal/policy"
+	"github.com/postrider/postrider/services/dsn/internal/text"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -80,20 +82,74 @@ func TestGoldenNotifications(t *testing.T) {
 	for name, in := range goldens() {
 		t.Run(name, func(t *testing.T) {
 			m, _ := compose(t, in)
-			file := filepath.Join("testdata", "golden", name+".eml")
-			if *update {
-				if err := os.WriteFile(file, m.Content, 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !bytes.Equal(m.Content, want) {
-				t.Errorf("notification differs from %s:\n%s", file, m.Content)
-			}
+			golden(t, name, m.Content)
 		})
+	}
+}
+
+// listGoldens are lists in place of many notifications (D-17, D-03).
+func listGoldens() map[string]List {
+	const unknown = "The mail system of example.net knows no mailbox with this address."
+	storm := List{
+		To: "anna@example.org", ID: "0123456789abcdef", Begin: at(10, 0).AsTime(), End: at(11, 0).AsTime(), Part: 1, Parts: 1, Total: 4,
+		Lines: []text.Line{
+			{Kind: policy.Failed, Happened: unknown, Reference: "01JBQWERTYUIOPASDFGHJKLZX1", Status: "5.1.1", Address: "bob@example.net"},
+			{Kind: policy.Delayed, Happened: "The recipient's mailbox is full.", Reference: "01JBQWERTYUIOPASDFGHJKLZX2", Status: "4.2.2", Address: "eve@example.net"},
+			{Kind: policy.Failed, Happened: unknown, Reference: "01JBQWERTYUIOPASDFGHJKLZX3", Status: "5.1.1", Address: "b\u00f6b@example.net"},
+			{Kind: policy.Relayed, Reference: "01JBQWERTYUIOPASDFGHJKLZX4", Status: "2.0.0", Address: "dora@example.com"},
+		},
+	}
+	postmaster := List{
+		To: "postmaster@example.org", ID: "fedcba9876543210", Begin: at(10, 0).AsTime(), End: at(11, 0).AsTime(), Part: 2, Parts: 2, Total: 1001,
+		Postmaster: true, Lines: storm.Lines[:1],
+	}
+	return map[string]List{"list-storm": storm, "list-postmaster": postmaster}
+}
+
+func TestD17_GoldenLists(t *testing.T) {
+	for name, list := range listGoldens() {
+		t.Run(name, func(t *testing.T) {
+			m, err := composer().ComposeList(list)
+			if err != nil || m.Recipient != list.To {
+				t.Fatalf("to %q, %v", m.Recipient, err)
+			}
+			golden(t, name, m.Content)
+		})
+	}
+}
+
+func TestD17_ListsThatCannotBeMade(t *testing.T) {
+	good := listGoldens()["list-storm"]
+	for name, change := range map[string]func(*List){
+		"no address": func(l *List) { l.To = "anna" },
+		"two lines":  func(l *List) { l.To = "anna@example.org\r\nBcc: x@y.example" },
+		"no lines":   func(l *List) { l.Lines = nil },
+		"no id":      func(l *List) { l.ID = "a>b" },
+	} {
+		l := good
+		change(&l)
+		m, err := composer().ComposeList(l)
+		if _, ok := errors.AsType[*InputError](err); !ok || len(m.Content) > 0 {
+			t.Errorf("%s: %d octets, %v", name, len(m.Content), err)
+		}
+	}
+}
+
+// golden holds content against its golden file.
+func golden(t *testing.T, name string, content []byte) {
+	t.Helper()
+	file := filepath.Join("testdata", "golden", name+".eml")
+	if *update {
+		if err := os.WriteFile(file, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(content, want) {
+		t.Errorf("notification differs from %s:\n%s", file, content)
 	}
 }
 
@@ -104,6 +160,9 @@ func TestEveryGoldenFileIsUsed(t *testing.T) {
 	}
 	known := goldens()
 	for _, file := range files {
+		if _, ok := listGoldens()[strings.TrimSuffix(filepath.Base(file), ".eml")]; ok {
+			continue
+		}
 		if _, ok := known[strings.TrimSuffix(filepath.Base(file), ".eml")]; !ok {
 			t.Errorf("%s belongs to no test", file)
 		}

@@ -153,14 +153,14 @@ func TestDateOfAnOutcomeWithoutTime(t *testing.T) {
 func TestBoundaryStandsInNoPart(t *testing.T) {
 	in := whole(input(refused("bob@example.net")), original)
 	m, p := compose(t, in)
-	if n := bytes.Count(m.Content, []byte(boundary(t, p))); n != 1+3+1 {
+	if n := bytes.Count(m.Content, []byte(p.boundary)); n != 1+3+1 {
 		t.Errorf("boundary stands there %d times", n)
 	}
 	// A reply that quotes the boundary of the notification it will be part of makes another one.
-	in.Outcome.Results[0].Reply.Lines = []string{"--" + boundary(t, p), "--" + boundary(t, p) + "--"}
+	in.Outcome.Results[0].Reply.Lines = []string{"--" + p.boundary, "--" + p.boundary + "--"}
 	_, other := compose(t, in)
-	if boundary(t, other) == boundary(t, p) || len(other.types) != 3 {
-		t.Errorf("boundary %s, types %v", boundary(t, other), other.types)
+	if other.boundary == p.boundary || len(other.types) != 3 {
+		t.Errorf("boundary %s, types %v", other.boundary, other.types)
 	}
 }
 

@@ -166,7 +166,7 @@ func TestQ03_ExpiredShowsTheLastRealReply(t *testing.T) {
 	if got := p.status[1].get(t, "Status"); got != "4.4.7" {
 		t.Errorf("Status: %s", got)
 	}
-	if !strings.Contains(p.text, "451 4.3.0 Disk trouble") || !strings.Contains(p.text, "Delivery was tried 2 times") {
+	if !strings.Contains(p.text, "451 4.3.0 Disk trouble") || !strings.Contains(p.text, "Delivery was tried twice") {
 		t.Errorf("the text hides the cause:\n%s", p.text)
 	}
 }

@@ -131,6 +131,8 @@ func gaveUp(o *eventv1.Outcome) string {
 		b.WriteString("The message has waited")
 	case 1:
 		b.WriteString("Delivery was tried once")
+	case 2:
+		b.WriteString("Delivery was tried twice")
 	default:
 		b.WriteString("Delivery was tried " + strconv.FormatUint(uint64(n), 10) + " times")
 	}
@@ -143,7 +145,8 @@ func gaveUp(o *eventv1.Outcome) string {
 
 // mayHaveArrived reports that the recipient may have the message although it counts as failed (S-47, Q-08).
 func mayHaveArrived(result *eventv1.RecipientResult) bool {
-	return result.GetPossibleDuplicate() || result.GetRecipient().GetAmbiguousInRow() > 0
+	return result.GetPossibleDuplicate() || result.GetRecipient().GetAmbiguousInRow() > 0 ||
+		smtpreply.Reason(result.GetFailure().GetReason()) == smtpreply.ReasonAmbiguous
 }
 
 // answer is the remote's reply as it is quoted.

@@ -54,7 +54,7 @@ func Happened(kind policy.Kind, result *eventv1.RecipientResult) string {
 // It is a pure function of its input.
 func ComposeList(l List) string {
 	w := &writer{}
-	w.paragraph("", fmt.Sprintf("This message was made by the mail system at %s.", l.ReportingMTA))
+	w.paragraph("", fmt.Sprintf(automatic, l.ReportingMTA))
 	w.paragraph("", l.opening())
 	if l.Parts > 1 {
 		w.paragraph("", fmt.Sprintf("They are too many for one message: this is number %d of %d.", l.Part, l.Parts))

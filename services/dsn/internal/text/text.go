@@ -4,6 +4,7 @@ package text
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,7 +47,7 @@ type Input struct {
 // the same bytes after every restart. It gives no line longer than 998 octets (RFC 5322, section 2.1.1).
 func Compose(in Input) string {
 	w := &writer{}
-	w.paragraph("", fmt.Sprintf("This message was made by the mail system at %s.", in.ReportingMTA))
+	w.paragraph("", fmt.Sprintf(automatic, in.ReportingMTA))
 	w.paragraph("", opening(in))
 	if known := in.original(); len(known) > 0 {
 		for _, line := range known {
@@ -64,6 +65,9 @@ func Compose(in Input) string {
 	w.wrapped("", closing(in))
 	return w.String()
 }
+
+// automatic says who writes.
+const automatic = "This is an automatic message of the mail system at %s. Nobody reads answers to it."
 
 // opening is the one sentence that must be understood if nothing else is read.
 func opening(in Input) string {
@@ -87,8 +91,19 @@ func opening(in Input) string {
 	case policy.Delivered:
 		return "Your message was delivered to " + whom + "."
 	default:
+		if in.uncertain() {
+			return "It is not certain that your message reached " + whom + ", and no further attempt will be made."
+		}
 		return "Your message could not be delivered to " + whom + ", and no further attempt will be made."
 	}
+}
+
+// uncertain reports that each recipient may have the message although it counts as failed.
+func (in Input) uncertain() bool {
+	results := in.Outcome.GetResults()
+	return !slices.ContainsFunc(in.Recipients, func(i int) bool {
+		return i < 0 || i >= len(results) || !mayHaveArrived(results[i])
+	})
 }
 
 // original names the message, so that its sender knows which one is meant.
@@ -109,9 +124,9 @@ func closing(in Input) string {
 	attached := "A technical report is attached."
 	switch in.Returned {
 	case ReturnedHeaders:
-		attached = "A technical report and the header of your message are attached."
+		attached = "A technical report and the header lines of your message (sender, recipients, subject and the like) are attached."
 	case ReturnedSomeHeaders:
-		attached = "A technical report and the beginning of the header of your message are attached."
+		attached = "A technical report and the first header lines of your message are attached."
 	case ReturnedMessage:
 		attached = "A technical report and your message are attached."
 	}

@@ -145,14 +145,15 @@ func TestD07_RelayedPromisesNothing(t *testing.T) {
 }
 
 func TestS47_MayHaveBeenDelivered(t *testing.T) {
-	mustSay(t, input(policy.Failed, failed("ambiguous")), "It may have been delivered.", "before you send it again")
+	mustSay(t, input(policy.Failed, failed("ambiguous")), "It is not certain that your message reached the recipient below", "It may have been delivered.", "before you send it again")
 	marked := replied(eventv1.Stage_STAGE_RCPT, 550, "5.1.1", "No such user")
 	marked.PossibleDuplicate = true
 	mustSay(t, input(policy.Failed, marked), "knows no mailbox", "so it may have been delivered all the same")
 	counted := failed("connect")
 	counted.Recipient.AmbiguousInRow = 2
 	mustSay(t, input(policy.Failed, counted), "so it may have been delivered all the same")
-	mustNotSay(t, input(policy.Failed, failed("connect")), "delivered all the same")
+	mustNotSay(t, input(policy.Failed, failed("connect")), "delivered all the same", "not certain")
+	mustSay(t, input(policy.Failed, failed("ambiguous"), failed("connect")), "could not be delivered to the 2 recipients")
 }
 
 func TestS45_DetailNamesTheSizes(t *testing.T) {
@@ -186,8 +187,8 @@ func TestOtherDomainsAreExplainedApart(t *testing.T) {
 func TestReturnedIsSaid(t *testing.T) {
 	for returned, want := range map[Returned]string{
 		ReturnedNothing:     "A technical report is attached.",
-		ReturnedHeaders:     "A technical report and the header of your message are attached.",
-		ReturnedSomeHeaders: "A technical report and the beginning of the header of your message are attached.",
+		ReturnedHeaders:     "A technical report and the header lines of your message (sender, recipients, subject and the like) are attached.",
+		ReturnedSomeHeaders: "A technical report and the first header lines of your message are attached.",
 		ReturnedMessage:     "A technical report and your message are attached.",
 	} {
 		in := input(policy.Failed, failed("connect"))
