@@ -32,6 +32,7 @@ type logSegment struct {
 	records    []*eventv1.QueuedMail
 	outcomes   []*eventv1.Outcome
 	checkpoint *eventv1.Checkpoint
+	deleted    bool // of PARK
 }
 
 // modelLog is one stream of one partition.
@@ -58,6 +59,7 @@ type flight struct {
 	move    *eventv1.QueuedMail // to be stored next, or after outcome
 	copied  *eventv1.QueuedMail // to be stored before anything else: its attempt goes on
 	copyAt  ledger.Place        // where it was stored
+	park    bool                // move goes to PARK
 	unread  bool                // place is that of a copy that is not read
 	begun   bool                // a transaction was started, while the lease was confirmed
 	lost    bool                // what it was to store is stored, and the answer was lost
@@ -73,6 +75,7 @@ type modelSender struct {
 	steps []func(*model, *modelSender) bool // of the takeover, that are left
 	found *eventv1.Checkpoint
 	heard []func() // checkpoints that are stored, whose answers are on their way
+	ops   *senderOperators
 }
 
 // hear lets the answer about the oldest checkpoint on its way arrive.
@@ -100,6 +103,7 @@ type breach struct {
 	eager      bool   // a copy is read though the answer about it was lost
 	from       uint64 // the seed from which it is looked for, where it takes a rare order of events
 	early      bool   // a record counts as spilled before the copy is stored
+	operators  string // a rule of what operators' changes need
 }
 
 type model struct {
@@ -116,6 +120,7 @@ type model struct {
 	marked    map[string]bool
 	breach    breach
 	trouble   string
+	ops       *modelOperators // nil: nobody changes anything
 }
 
 var modelMinutes = []int{0, 1}
@@ -154,6 +159,9 @@ func (m *model) submit() {
 func (m *model) takeover() *modelSender {
 	s := &modelSender{id: len(m.senders)}
 	s.steps = []func(*model, *modelSender) bool{(*model).fenceOutcome}
+	if m.ops != nil {
+		s.steps = append(s.steps, (*model).fencePark)
+	}
 	for _, minutes := range modelMinutes {
 		s.steps = append(s.steps, func(m *model, s *modelSender) bool {
 			l := m.logs[bus.RetryStream(minutes)]
@@ -201,8 +209,10 @@ func (m *model) fold(s *modelSender) bool {
 		l := m.logs[stream]
 		for seq := max(begin[stream], l.first); seq <= l.last(); seq++ {
 			for _, r := range l.at(seq).records {
-				if p, ok := ledger.PlaceOf(r.GetSource()); ok {
-					past.Moved(p)
+				for _, source := range append([]*eventv1.Source{r.GetSource()}, r.GetSettles()...) {
+					if p, ok := ledger.PlaceOf(source); ok && !l.at(seq).deleted {
+						past.Moved(p)
+					}
 				}
 			}
 			for _, o := range l.at(seq).outcomes {
@@ -210,7 +220,7 @@ func (m *model) fold(s *modelSender) bool {
 			}
 		}
 	}
-	s.desk = New(Options{Minutes: modelMinutes, Window: modelWindow, Former: s.found, Last: last, Ledger: past})
+	s.desk = New(Options{Minutes: modelMinutes, Window: modelWindow, Former: s.found, Last: last, Ledger: past, Rules: m.rules(s)})
 	for _, stream := range Folded(modelMinutes) {
 		s.desk.Reached(stream, m.logs[stream].last())
 	}
@@ -239,7 +249,7 @@ func (m *model) store(s *modelSender, outcomes []*eventv1.Outcome, clean bool) b
 	for _, o := range outcomes {
 		for _, r := range o.GetResults() {
 			address := r.GetRecipient().GetAddress()
-			m.final[address] = m.final[address] || r.GetState() == delivered
+			m.final[address] = m.final[address] || r.GetState() == delivered || m.ops.noted(r)
 			m.marked[address] = m.marked[address] || r.GetPossibleDuplicate()
 		}
 	}
@@ -260,7 +270,7 @@ func (m *model) read(s *modelSender) bool {
 		s.desk.Idle(stream, l.last(), l.last())
 		return false
 	}
-	if s.doubts(stream, seq) && !m.breach.eager {
+	if s.doubts(stream, seq) && !m.breach.eager || s.ops.claims(stream, seq) {
 		return false
 	}
 	d := segment(m.t, stream, seq, l.at(seq).records...)
@@ -281,6 +291,8 @@ func (m *model) read(s *modelSender) bool {
 			continue
 		case MoveOn:
 			f.move = settle.Retry(f.mail, f.place, disposition.Outcome, due.Wait{})
+		case Aside:
+			f.setAside(disposition.Decision)
 		default:
 			m.t.Fatalf("disposition %d", disposition.Kind)
 		}
@@ -290,7 +302,7 @@ func (m *model) read(s *modelSender) bool {
 }
 
 // attempt delivers some recipients. From here on they have the message, whatever becomes of the sender.
-func (m *model) attempt(f *flight) {
+func (m *model) attempt(s *modelSender, f *flight) {
 	o := settle.FromRecord(f.mail, f.place, time.Time{})
 	o.Attempt = &eventv1.Attempt{Number: f.mail.GetAttempt() + 1}
 	for _, r := range f.mail.GetEnvelope().GetRecipients() {
@@ -303,6 +315,9 @@ func (m *model) attempt(f *flight) {
 		o.Results = append(o.Results, result)
 	}
 	f.outcome = o
+	if by := s.ops.cancelled(f.mail); by != nil {
+		settle.Cancel(o, by)
+	}
 	if ledger.Remains(o) {
 		f.move = settle.Retry(f.mail, f.place, o, due.Wait{})
 	}
@@ -319,13 +334,16 @@ func (m *model) step(s *modelSender) bool {
 	if m.rnd.IntN(4) == 0 {
 		s.hear()
 	}
+	if m.ops != nil && m.rnd.IntN(3) == 0 && m.operate(s) {
+		return true
+	}
 	if len(s.held) == 0 || m.rnd.IntN(3) == 0 {
 		return m.read(s)
 	}
 	f := s.held[m.rnd.IntN(len(s.held))]
 	switch {
 	case f.attempting() && (f.copied != nil || f.unread) && m.rnd.IntN(3) == 0:
-		m.attempt(f) // it ends while its copy is made, or before that is read
+		m.attempt(s, f) // it ends while its copy is made, or before that is read
 	case f.lost: // asked again, it is found
 		f.lost = false
 		m.answered(s, f)
@@ -346,14 +364,15 @@ func (m *model) step(s *modelSender) bool {
 			m.answered(s, f)
 		}
 	case f.move != nil:
-		_, ok := m.keep(s, modelMinutes[m.rnd.IntN(len(modelMinutes))], f.move)
+		ok := m.moveOn(s, f, modelMinutes[m.rnd.IntN(len(modelMinutes))])
 		if f.lost = ok && m.rnd.IntN(4) == 0; ok && !f.lost {
 			m.answered(s, f)
 		}
 	case !f.begun && m.rnd.IntN(4) == 0:
 		m.spill(s, f)
 	case f.begun:
-		m.attempt(f)
+		m.attempt(s, f)
+	case s.ops.aside(f): // operators have changed something since it was read
 	default: // only who has the lease starts a transaction; it may lose it before the message is out
 		f.begun = m.lease == s
 	}
@@ -429,7 +448,7 @@ func (m *model) carried(s *modelSender, f *flight) {
 func (m *model) stop(s *modelSender) {
 	for _, f := range slices.Clone(s.held) {
 		if f.attempting() && m.rnd.IntN(2) == 0 {
-			m.attempt(f) // the others are given up before the message is out
+			m.attempt(s, f) // the others are given up before the message is out
 		}
 		if f.outcome == nil && f.move == nil && f.copied == nil {
 			continue
@@ -450,7 +469,7 @@ func (m *model) stop(s *modelSender) {
 			case f.outcome != nil:
 				ok = m.store(s, []*eventv1.Outcome{f.outcome}, false)
 			default:
-				_, ok = m.keep(s, 0, f.move)
+				ok = m.moveOn(s, f, 0)
 			}
 			if !ok {
 				return
@@ -488,6 +507,7 @@ func (m *model) run(steps int) {
 		switch {
 		case n < 6:
 			m.submit()
+			m.change()
 		case n < 12:
 			m.purge()
 		case n < 12+kill && len(m.senders) > 0:
@@ -503,6 +523,7 @@ func (m *model) run(steps int) {
 		}
 	}
 	// In the end one sender does what is left.
+	m.takeBack()
 	s := m.takeover()
 	m.senders = []*modelSender{s}
 	for range 200 * (m.made + 10) {
@@ -515,6 +536,9 @@ func (m *model) run(steps int) {
 
 func (m *model) check() {
 	for address := range m.accepted {
+		if m.ops.told(address) && (m.delivered[address] == 0 || m.marked[address]) {
+			continue // cancelled; if it was delivered before, that was in doubt and is said so
+		}
 		if m.delivered[address] == 0 || !m.final[address] {
 			m.trouble = "lost: " + address
 			return

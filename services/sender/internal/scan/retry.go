@@ -5,6 +5,7 @@ package scan
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"google.golang.org/protobuf/proto"
 
@@ -161,27 +162,31 @@ func (s *Scanner) finished(ctx context.Context, c *eventv1.Change, stream string
 }
 
 // save stores progress. When somebody else has written it, that was a former owner whose copies are known here, or an
-// earlier try of ours: what is to be stored covers both.
+// earlier try of ours: what is to be stored covers both. A revision that was read counts only if the lease is renewed
+// after that: so a former owner that does not know that it is one cannot put its progress over a later one's.
 func (s *Scanner) save(ctx context.Context, progress *eventv1.Change) error {
 	id := progress.GetId()
-	revision, known := s.revisions[id]
-	if !known {
-		var err error
-		if _, revision, err = s.Store.Progress(ctx, id, s.Partition); err != nil {
+	for range 2 {
+		revision, known := s.revisions[id]
+		if !known {
+			var err error
+			if _, revision, err = s.Store.Progress(ctx, id, s.Partition); err != nil {
+				return err
+			}
+			if err := s.Host.Renew(ctx); err != nil {
+				return err
+			}
+		}
+		next, err := s.Store.SaveProgress(ctx, s.Partition, progress, revision)
+		if err == nil {
+			s.revisions[id] = next
+			s.Book.Note(progress)
+			return nil
+		}
+		delete(s.revisions, id)
+		if !errors.Is(err, bus.ErrProgressMoved) {
 			return err
 		}
 	}
-	next, err := s.Store.SaveProgress(ctx, s.Partition, progress, revision)
-	if errors.Is(err, bus.ErrProgressMoved) {
-		if _, revision, err = s.Store.Progress(ctx, id, s.Partition); err == nil {
-			next, err = s.Store.SaveProgress(ctx, s.Partition, progress, revision)
-		}
-	}
-	if err != nil {
-		delete(s.revisions, id)
-		return err
-	}
-	s.revisions[id] = next
-	s.Book.Note(progress)
-	return nil
+	return fmt.Errorf("change %s: %w", id, bus.ErrProgressMoved)
 }

@@ -43,6 +43,8 @@ type Host interface {
 	// Recall lets what waits in memory, in lanes or for less than a minute, be judged anew. With now what the change
 	// means is attempted at once.
 	Recall(change *eventv1.Change)
+	// Renew renews the lease of the partition.
+	Renew(ctx context.Context) error
 	// Quiet reports whether everything read before a moment of the server's clock is settled.
 	Quiet(before time.Time) bool
 }

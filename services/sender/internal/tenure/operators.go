@@ -161,6 +161,8 @@ func (h host) Decided(ctx context.Context) error {
 	return t.await(ctx, func() bool { return t.failure != nil || t.parkings.done(before) })
 }
 
+func (h host) Renew(ctx context.Context) error { return h.t.renew(ctx) }
+
 func (h host) Quiet(before time.Time) bool {
 	h.t.mu.Lock()
 	defer h.t.mu.Unlock()

@@ -285,3 +285,21 @@ func TestQ03_Q04_SweepOfPark(t *testing.T) {
 		t.Error("suspended mail was attempted")
 	}
 }
+
+// What a former owner was cut off from may be delivered: a copy of it is marked, as the original would have been.
+func TestQ08_AScanMarksWhatMayHaveBeenDelivered(t *testing.T) {
+	w := newWorld(t, 1)
+	m := mail("m1", "a@example.test")
+	w.waits(0, m)
+	w.former(0, []*eventv1.QueuedMail{m}, 1)
+	attempts := newSeen()
+	w.start("a", 0, attempts.counting)
+	w.waits(0, mail("m2", "b@example.test")) // which the former owner cannot have read
+	w.change(retryNow, byDestination("example.test"))
+	w.finals(2)
+	for id, want := range map[string]bool{"m1": true, "m2": false} {
+		if n, marked := attempts.of(id); n != 1 || marked != want {
+			t.Errorf("%s: %d attempts, marked %v", id, n, marked)
+		}
+	}
+}
