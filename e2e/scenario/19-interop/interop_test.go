@@ -11,7 +11,9 @@ import (
 	"net"
 	"net/netip"
 	"net/smtp"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,7 +29,8 @@ const (
 	deferred  = eventv1.RecipientState_RECIPIENT_STATE_DEFERRED
 	bounced   = eventv1.RecipientState_RECIPIENT_STATE_BOUNCED
 
-	limit = 3 * time.Minute
+	limit  = 2 * time.Minute
+	pauses = 6 // of a second, before those of an hour
 )
 
 // receivers are the mail servers. Each listens on two addresses: with STARTTLS, and in clear at plain.DOMAIN.
@@ -86,7 +89,7 @@ func start(t *testing.T) *world {
 	}
 	s := suite.Start(t, suite.AllInOne, suite.Options{Settings: suite.Settings{
 		"resolver.servers": []string{dnstest.Start(t, zone).Addr().String()}, "sender.smtp_port": port,
-		"sender.retry.pauses": []string{"1s", "1h"},
+		"sender.retry.pauses": append(slices.Repeat([]string{"1s"}, pauses), "1h"),
 	}})
 	w.mail = s.Mail(t)
 	return w
@@ -144,6 +147,7 @@ func TestReceivingHosts(t *testing.T) {
 				t.Run("many recipients", func(t *testing.T) { w.takesMany(t, host, domain) })
 				t.Run("SIZE", func(t *testing.T) { w.tooLarge(t, host, domain) })
 				t.Run("unknown user", func(t *testing.T) { w.unknownUser(t, domain) })
+				t.Run("burst", func(t *testing.T) { w.burst(t, host, domain) })
 				t.Run("greylisting", func(t *testing.T) { w.greylisted(t, host, domain) })
 			})
 		}
@@ -225,6 +229,32 @@ func (w *world) unknownUser(t *testing.T, domain string) {
 	}
 	if r := rs[1]; r.GetState() != delivered {
 		t.Errorf("%v, want the other recipient delivered", r)
+	}
+}
+
+// burst is many messages at once, over sessions that are kept, the next envelope behind the dot of the one before (S-48,
+// S-71): each arrives once and as it was.
+func (w *world) burst(t *testing.T, h *host, domain string) {
+	const messages = 60
+	all := make([]message, messages)
+	var wg sync.WaitGroup
+	for i := range all {
+		all[i] = hard(t, "burst")
+		wg.Go(func() {
+			r := w.send(t, all[i], pauses, "ok@"+domain)[0] // Exim says 421 to more than 20 sessions
+			if r.GetState() != delivered {
+				t.Errorf("%v, want delivered", r)
+			}
+			for _, a := range r.GetAttempts()[:len(r.GetAttempts())-1] {
+				if f := a.GetHosts()[len(a.GetHosts())-1].GetFailure(); f.GetReply().GetCode() != 421 {
+					t.Errorf("put off by %v, want nothing but 421", f)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for _, m := range all {
+		h.stored(t, "box/new/*", m, 1)
 	}
 }
 
