@@ -34,6 +34,8 @@ type Config struct {
 	Timeouts smtpclient.Timeouts `yaml:"timeouts" help:"Times of an SMTP session, each for the whole reply."`
 	// MinDataRate is the least rate of the content (S-08).
 	MinDataRate config.Size `yaml:"min_data_rate" help:"Least rate, in bytes a second, at which a host takes the content."`
+	// OwnListener says that an SMTP listener of ours is on (S-19).
+	OwnListener bool `yaml:"own_listener" help:"An SMTP listener of ours is on under node.name: a mail host that answers EHLO with that name is ourselves and gets no mail. The all-in-one sets it with gateway.smtp_listen."`
 	// Retry says when mail is tried again.
 	Retry retryschedule.Config `yaml:"retry" help:"When deferred mail is tried again, and when that ends."`
 	// Destinations are exceptions for destinations.

@@ -5,6 +5,7 @@ package sender
 import (
 	"strings"
 
+	"github.com/postrider/postrider/kit/runner"
 	"github.com/postrider/postrider/services/sender/internal/sitelimit"
 )
 
@@ -29,3 +30,12 @@ func (s *service) share(limit int) int {
 
 // apart reports a domain with limits of its own: it has lanes of its own, whatever its hosts.
 func (s *service) apart(domain string) bool { return s.destinations.For(domain, "").Apart() }
+
+// ownName is the name no mail host may answer EHLO with (S-19): node.name, when a listener of ours is on and the name is
+// one others can have from DNS. Empty: none.
+func ownName(cfg Config, env runner.Env) string {
+	if !cfg.OwnListener || !strings.Contains(env.Node.Name, ".") {
+		return ""
+	}
+	return env.Node.Name
+}

@@ -81,7 +81,7 @@ func New(ctx context.Context, cfg Config, env runner.Env) (runner.Service, error
 	}
 	s.engine, err = attempt.New(attempt.Options{
 		Hostname: env.Node.Name, Port: cfg.SMTPPort, Timeouts: cfg.timeouts(), Retry: cfg.Retry,
-		Destinations: cfg.Destinations, SourceAddresses: cfg.SourceAddresses,
+		Destinations: cfg.Destinations, SourceAddresses: cfg.SourceAddresses, OwnName: ownName(cfg, env),
 		Resolver:    learning{resolverv1.NewResolverServiceClient(s.resolver), s.lanes},
 		Log:         env.Log,
 		Tracer:      env.Tracer.Tracer(scope),

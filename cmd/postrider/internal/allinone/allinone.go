@@ -89,8 +89,8 @@ func Run(ctx context.Context, c *Config, o Options) error {
 	return runner.Run(ctx, c.joined().process(o))
 }
 
-// joined returns a configuration whose resolver knows what its neighbours in the process know: which port is dialled
-// and that the gateway's SMTP listener is ourselves.
+// joined returns a configuration whose resolver and sender know what their neighbours in the process know: which port is
+// dialled, and that the gateway's SMTP listener is ourselves (R-17, S-19).
 func (c *Config) joined() *Config {
 	own := *c
 	if own.Resolver.SMTPPort == 0 {
@@ -98,6 +98,7 @@ func (c *Config) joined() *Config {
 	}
 	if _, port, err := net.SplitHostPort(c.Gateway.SMTPListen); err == nil && port != "0" {
 		own.Resolver.OwnListeners = append(slices.Clone(own.Resolver.OwnListeners), c.Gateway.SMTPListen)
+		own.Sender.OwnListener = true
 	}
 	return &own
 }

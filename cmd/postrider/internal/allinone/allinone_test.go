@@ -26,6 +26,9 @@ func TestR17_OwnSMTPListenerIsKnownToTheResolver(t *testing.T) {
 			if got := own.Resolver.OwnListeners; !slices.Equal(got, want) {
 				t.Errorf("own listeners %v, want %v", got, want)
 			}
+			if got := own.Sender.OwnListener; got != (len(want) > 1) {
+				t.Errorf("the sender's rule for our own name: %t", got)
+			}
 			if err := own.Validate(); err != nil {
 				t.Error(err)
 			}

@@ -83,6 +83,7 @@ type Engine struct {
 	destinations destination.Table
 	walker       *mxfailover.Walker
 	alarms       alarms
+	refusals     refusals
 }
 
 // New checks the options.
@@ -97,7 +98,7 @@ func New(o Options) (*Engine, error) {
 		return nil, err
 	}
 	return &Engine{
-		o: o, destinations: o.Destinations.Table(), alarms: alarms{log: o.Log},
+		o: o, destinations: o.Destinations.Table(), alarms: alarms{log: o.Log}, refusals: refusals{log: o.Log},
 		walker: &mxfailover.Walker{
 			Hostname: o.Hostname, OwnName: o.OwnName, Port: o.Port, Sources: o.SourceAddresses, Timeouts: o.Timeouts,
 			Roots: o.TLSRoots, Open: o.Connections, Tracer: o.Tracer, Dial: o.Dial,

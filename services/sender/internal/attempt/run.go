@@ -86,6 +86,7 @@ func (r *run) attempt(ctx context.Context) {
 	for _, one := range r.results {
 		r.e.alarms.raise(smarthost.Host, one.Failure)
 	}
+	r.e.refusals.note(r.site(), r.results)
 }
 
 // site is what connections are counted by: the lane the record waited in.
@@ -102,10 +103,14 @@ func (r *run) tooLarge(dest destination.Config) *smtpreply.Error {
 	if limit <= 0 || size <= uint64(limit) {
 		return nil
 	}
-	return &smtpreply.Error{
+	fail := &smtpreply.Error{
 		Stage: smtpreply.StageLocal, Reason: smtpreply.ReasonSize,
 		Detail: fmt.Sprintf("the message has %d octets and the limit configured for this destination is %d", size, limit),
 	}
+	if dest.MaxSizeOf == destination.OfMailbox {
+		fail.Reason = smtpreply.ReasonMailboxSize
+	}
+	return fail
 }
 
 // resolve asks for the route. A route without hosts has the reason with it.

@@ -213,6 +213,10 @@ func TestQ05_ConfiguredSizeBeforeAnyLookUp(t *testing.T) {
 		}
 	})
 	inLab(t, func(l *lab) {
+		l.options.Destinations = destination.List{{Match: "example.test", MaxSize: 1, MaxSizeOf: destination.OfMailbox}}
+		want(t, l.only(), bounced, "5.2.3", "mailbox_size", 0)
+	})
+	inLab(t, func(l *lab) {
 		l.options.Destinations = destination.List{{Match: "*", MaxSize: config.Size(len(content))}}
 		l.hosts["192.0.2.1"] = takes()
 		want(t, l.only(), delivered, "2.0.0", "", 0)

@@ -12,6 +12,12 @@ import (
 	"github.com/postrider/postrider/kit/mailaddr"
 )
 
+// The values of Config.MaxSizeOf (RFC 3463, sections 3.3 and 3.4).
+const (
+	OfSystem  = "system"
+	OfMailbox = "mailbox"
+)
+
 // The values of Config.TLS.
 const (
 	TLSOff           = "off"
@@ -26,6 +32,8 @@ type Config struct {
 	Match string `yaml:"match" help:"Domain, *.domain for all below it, * for all, or a site: the names of its MX hosts, joined by commas. The most specific entry counts, alone."`
 	// MaxSize is the largest message (Q-05).
 	MaxSize config.Size `yaml:"max_size" help:"Largest message; a larger one fails without any DNS or SMTP work. 0: no limit."`
+	// MaxSizeOf is what the limit is stated to be that of: the system, or the mailbox.
+	MaxSizeOf string `yaml:"max_size_of" help:"Whose limit max_size is stated to be in the notification: system (status 5.3.4) or mailbox (5.2.3). Empty: system."`
 	// Connections is the most connections at once.
 	Connections int `yaml:"connections" help:"Most connections at once. 0: the usual limit."`
 	// Rate is the most messages a minute.
@@ -79,6 +87,9 @@ func (l List) Validate() error {
 		seen[normal(c.Match)] = true
 		f.Check(c.Connections >= 0 && c.Connections <= 1000, key+".connections", "must be between 0 and 1000, not %d", c.Connections)
 		f.Check(c.Rate >= 0, key+".rate", "must not be negative, not %d", c.Rate)
+		f.Check(c.MaxSizeOf == "" || c.MaxSizeOf == OfSystem || c.MaxSizeOf == OfMailbox, key+".max_size_of",
+			"must be system or mailbox, not %q", c.MaxSizeOf)
+		f.Check(c.MaxSizeOf == "" || c.MaxSize > 0, key+".max_size_of", "needs max_size")
 		switch c.TLS {
 		case "", TLSOff, TLSOpportunistic, TLSRequire, TLSVerify:
 		default:

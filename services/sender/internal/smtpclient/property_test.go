@@ -206,6 +206,97 @@ func TestPropertyTakenOnlyAfterAReplyToTheDot(t *testing.T) {
 	t.Logf("%d sessions, %d recipients taken", sessions, taken)
 }
 
+// The same over sessions that are used again, each message's envelope behind the dot of the one before: whatever the host
+// says, a message is taken only after a complete 2yz reply to its own dot, and one that is tried over a fresh session for
+// having had no answer (S-72) was promised by nobody before.
+func TestPropertyTakenOnlyAfterAReplyToItsOwnDot(t *testing.T) {
+	content := strings.Repeat("line of content\r\n", 20)
+	taken, rode, fresh := 0, 0, 0
+	rapid.Check(t, func(rt *rapid.T) {
+		moves := [][]move{drawMoves(rt), drawMoves(rt), drawMoves(rt)} // of the first connections; later ones are good
+		promised := map[string]bool{}
+		var messages []*Message
+		for i := range 4 {
+			messages = append(messages, newMessage(content, fmt.Sprintf("m%d@example.test", i)))
+		}
+		results := make([]RecipientResult, len(messages))
+		synctest.Test(t, func(t *testing.T) {
+			o := newOptions(t)
+			o.Dial = func(context.Context, string, string) (net.Conn, error) {
+				client, server := net.Pipe()
+				h := &host{conn: server, promised: promised}
+				if len(moves) > 0 {
+					h.moves, moves = moves[0], moves[1:]
+				}
+				go h.serve()
+				return client, nil
+			}
+			s := &sessions{o: o}
+			for i, m := range messages {
+				if i+1 < len(messages) {
+					m.Next = func(board func(*Message)) { board(messages[i+1]) }
+				}
+				results[i] = s.send(m, func() bool { return promised["TO:<"+m.Recipients[0].Address+">"] })
+			}
+			if s.conn != nil {
+				s.conn.Quit()
+			}
+			rode, fresh = rode+s.rode, fresh+s.fresh
+			if s.twice {
+				t.Error("a message that a host has promised to deliver was sent again")
+			}
+			time.Sleep(10 * time.Hour) // the host ends
+			synctest.Wait()
+		})
+		for i, r := range results {
+			switch {
+			case r.Failure == nil:
+				taken++
+				if !promised["TO:<"+messages[i].Recipients[0].Address+">"] || !r.Reply.Positive() {
+					rt.Fatalf("message %d is taken without a promise", i)
+				}
+			case r.Failure.Reason == "internal":
+				rt.Fatalf("message %d has no result of its own: %v", i, r.Failure)
+			}
+		}
+	})
+	if taken == 0 || rode == 0 || fresh == 0 {
+		t.Errorf("%d taken, %d rode, %d over a fresh session: the property was not tried", taken, rode, fresh)
+	}
+	t.Logf("%d messages taken, %d rode, %d over a fresh session", taken, rode, fresh)
+}
+
+// sessions uses one session after the other.
+type sessions struct {
+	o           Options
+	conn        *Conn
+	rode, fresh int
+	twice       bool
+}
+
+// send sends m over the session there is, else over a new one; once more over a new one where nothing was answered.
+func (s *sessions) send(m *Message, promised func() bool) RecipientResult {
+	if s.conn != nil && (s.conn.Usable() || s.conn.Rides() == m) {
+		if s.conn.Rides() == m {
+			s.rode++
+		}
+		r := s.conn.Send(context.Background(), m)
+		if !r.Untouched {
+			return r.Recipients[0]
+		}
+		s.fresh++
+		s.twice = s.twice || promised()
+	}
+	if s.conn != nil {
+		s.conn.Quit()
+	}
+	c, fail := Dial(context.Background(), s.o)
+	if s.conn = c; fail != nil {
+		return RecipientResult{Failure: fail}
+	}
+	return c.Send(context.Background(), m).Recipients[0]
+}
+
 // session opens a session, sends m, and ends it.
 func session(o Options, m *Message) []RecipientResult {
 	c, fail := Dial(context.Background(), o)
