@@ -170,17 +170,17 @@ func TestS48_ALostReplyLeavesTheRiderUntouched(t *testing.T) {
 	}, takes}}
 	keeping(t, n, "mx1 10 192.0.2.1; mx2 20 192.0.2.2", func(w *walk, limits *sitelimit.Limiter) {
 		limits.Failed("site", time.Now())
-		outcomes := make(chan Outcome, 2)
-		for range 2 {
+		outcomes := [2]chan Outcome{make(chan Outcome), make(chan Outcome)}
+		for _, came := range outcomes {
 			go func() {
 				m := mail("a@example.test")
 				m.OpenBody = func() (io.ReadSeekCloser, error) { return bodyOf(content), nil }
-				outcomes <- w.walker.Deliver(w.t.Context(), w.route, m)
+				came <- w.walker.Deliver(w.t.Context(), w.route, m)
 			}()
 			synctest.Wait()
 		}
-		w.want(<-outcomes, "defer 4.4.2", "mx1 192.0.2.1 defer")
-		w.want(<-outcomes, "delivered", "mx1 192.0.2.1 delivered")
+		w.want(<-outcomes[0], "defer 4.4.2", "mx1 192.0.2.1 defer")
+		w.want(<-outcomes[1], "delivered", "mx1 192.0.2.1 delivered")
 	})
 }
 
