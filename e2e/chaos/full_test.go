@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -46,11 +45,10 @@ const (
 // than fit; store and senders crash. Then all come back, and all that was accepted goes out. Without FULL_DEAD_SECONDS it is a short one.
 func TestG13_FullStore(t *testing.T) {
 	dead := time.Duration(number(t, "FULL_DEAD_SECONDS", 5)) * time.Second
-	pause := os.Getenv("FULL_PAUSE")
-	dir := folderOf(t, "full"+pause)
+	dir := folderOf(t, "full")
 	w := newWorld(t, dir, options{
 		seed: number(t, "CHAOS_SEED", 1), mortal: true, hasty: true, natsStore: "20MB",
-		settings: suite.Settings{"nats.max_store": "20MiB", "nats.outcome_bytes": "2MiB", "sender.retry.pauses": []string{pause}},
+		settings: suite.Settings{"nats.max_store": "20MiB", "nats.outcome_bytes": "2MiB", "sender.retry.pauses": []string{"1s"}},
 	})
 	s := &layout{world: w}
 	s.start(shortLease)
