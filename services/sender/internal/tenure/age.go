@@ -16,14 +16,18 @@ import (
 )
 
 // lookAround is how often the lanes are looked over for mail that has to go elsewhere.
-const lookAround = 250 * time.Millisecond
+const lookAround = 100 * time.Millisecond
 
-// clear moves on, until ctx ends, what waits for sites that are down, and what has been in work for long: a
-// segment must not hold its stream's floor back because of a few stragglers (queue.md, section 4).
+// clear moves on, until ctx ends, what waits for sites that are down, what lanes hold beyond their share, and what
+// has been in work for long: a segment must not hold its stream's floor back because of a few stragglers (queue.md,
+// section 4).
 func (t *Tenure) clear(ctx context.Context) {
 	for ctx.Err() == nil {
 		t.sleep(ctx, lookAround, nil)
 		t.spill(t.opts.Lanes.TakeDown(func(r *Record) bool { return r.tenure == t }))
+		if t.halfFull() {
+			t.makeRoom()
+		}
 		t.repack()
 	}
 }

@@ -90,8 +90,13 @@ func (t *Tenure) whenDue(ctx context.Context, d bus.Delivery, line *due.Line, wa
 	left := time.Until(at)
 	if left > soonDue {
 		stream, sequence := d.Stream, d.Sequence
+		domains, spilled := spilledTo(d)
 		d = bus.Delivery{} // let its content go
-		t.sleep(ctx, left, nil)
+		if spilled {
+			t.waitForLanes(ctx, at, domains)
+		} else {
+			t.sleep(ctx, left, nil)
+		}
 		err := t.persist(ctx, func() (err error) {
 			d, err = bus.ReadSegment(ctx, t.opts.JS, stream, sequence)
 			return err

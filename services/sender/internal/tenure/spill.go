@@ -7,6 +7,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/postrider/postrider/kit/bus"
 	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
 	"github.com/postrider/postrider/services/sender/internal/due"
 	"github.com/postrider/postrider/services/sender/internal/lanes"
@@ -41,11 +42,63 @@ func (t *Tenure) waitForRoom(ctx context.Context, stream string, records int, by
 			return err
 		}
 		if full {
-			t.spill(t.opts.Lanes.TakeSurplus(max(1, l.Window/2), lanes.Share{
-				Records: max(1, l.Window/share), Bytes: l.WindowBytes() / share,
-			}, func(r *Record) bool { return r.tenure == t && t.timeLeft(r) > spillFor }))
+			t.makeRoom()
 		}
 	}
+}
+
+// makeRoom moves on what lanes hold beyond their share, and what slow ones cannot take soon.
+func (t *Tenure) makeRoom() {
+	l := t.opts.Limits
+	t.spill(t.opts.Lanes.TakeSurplus(max(1, l.Window/2), lanes.Share{
+		Records: max(1, l.Window/share), Bytes: l.WindowBytes() / share,
+	}, func(r *Record) bool { return r.tenure == t && t.timeLeft(r) > spillFor }))
+}
+
+// halfFull reports whether the window is half full: then room is made before reading has to wait for it.
+func (t *Tenure) halfFull() bool {
+	records, bytes := t.Held()
+	return records > t.opts.Limits.Window/2 || bytes > t.opts.Limits.WindowBytes()/2
+}
+
+// spilledTo returns the domains of a segment of which every record was spilled; all is false when one waits for something
+// else than its lane.
+func spilledTo(d bus.Delivery) (domains map[string]bool, all bool) {
+	domains = make(map[string]bool)
+	for i := range d.Segment.Len() {
+		frame, err := d.Segment.Frame(i)
+		if err != nil {
+			return nil, false
+		}
+		mail, err := frame.Mail()
+		if err != nil || mail.GetMovedFor() != settle.ForSpill {
+			return nil, false
+		}
+		domains[mail.GetDestination()] = true
+	}
+	return domains, d.Err == nil
+}
+
+// waitForLanes waits until a moment, or until the lanes of spilled mail have run empty: what was spilled for want of room
+// need not wait any longer then.
+func (t *Tenure) waitForLanes(ctx context.Context, until time.Time, domains map[string]bool) {
+	for left := time.Until(until); left > soonDue && ctx.Err() == nil; left = time.Until(until) {
+		if records, _ := t.Held(); records < t.opts.Limits.Window/share && t.runEmpty(domains) {
+			return
+		}
+		t.sleep(ctx, min(left, lookAround), nil)
+	}
+	t.sleep(ctx, time.Until(until), nil)
+}
+
+// runEmpty reports whether what waits for some domains will be done within a second.
+func (t *Tenure) runEmpty(domains map[string]bool) bool {
+	for domain := range domains {
+		if o := t.opts.Lanes.Outlook(domain); o.Down != nil || o.Wait > time.Second {
+			return false
+		}
+	}
+	return true
 }
 
 // spill moves on what was taken out of the lanes.

@@ -106,3 +106,42 @@ func TestQ04_Q03_MailThatOnlySpillsIsToldOf(t *testing.T) {
 		}
 	}
 }
+
+// What a newsletter holds beyond its share is moved on, so that others are read; it comes back as soon as its lane has
+// run empty, not only when the minute is over.
+func TestQ12_SpilledMailComesBackWhenItsLaneIsEmpty(t *testing.T) {
+	w := newWorld(t, 1)
+	attempts, open := newSeen(), make(chan struct{})
+	w.start("a", 0, func(ctx context.Context, r *tenure.Record) *eventv1.Outcome {
+		attempts.note(r)
+		if r.Mail.GetDestination() != "news.test" {
+			return answer(r)
+		}
+		select {
+		case <-open:
+			return answer(r)
+		case <-ctx.Done():
+			return nil
+		}
+	}, window(400))
+	began := time.Now()
+	for i := range 30 {
+		var batch []*eventv1.QueuedMail
+		for k := range 40 {
+			m := mail(fmt.Sprintf("news%d-%d", i, k), "ok@news.test")
+			m.Destination = "news.test"
+			batch = append(batch, m)
+		}
+		w.submit(0, batch...)
+	}
+	w.submit(0, mail("urgent", "ok@example.test"))
+	w.finals(1)
+	close(open)
+	w.finals(1201)
+	if took := time.Since(began); took > 30*time.Second {
+		t.Errorf("all are out after %s", took)
+	}
+	if n := attempts.total(); n != 1201 {
+		t.Errorf("%d attempts", n)
+	}
+}
