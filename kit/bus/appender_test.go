@@ -15,6 +15,8 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/postrider/postrider/testkit/await"
 )
 
 // recordAt reads one record's message id back from its position.
@@ -164,20 +166,11 @@ func TestSegmentLimitsKeepGroupsWhole(t *testing.T) {
 // waitTaken waits until nothing waits in the queue any more.
 func waitTaken(tb testing.TB, a *Appender) {
 	tb.Helper()
-	eventually(tb, "the appender takes what waits", func() bool {
+	await.Until(tb, "the appender takes what waits", func() bool {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		return len(a.plain)+len(a.keyed) == 0
 	})
-}
-
-func eventually(tb testing.TB, what string, ok func() bool) {
-	tb.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			tb.Fatalf("never: %s", what)
-		}
-	}
 }
 
 func TestAppendRefusesWhatNeverFits(t *testing.T) {
@@ -281,14 +274,14 @@ func TestCallerThatGoesAwayTakesItsRecordsBack(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	errs := make(chan error)
 	go func() { _, err := a.Append(ctx, []Frame{mailFrame(t, "sent")}); errs <- err }()
-	eventually(t, "the first is on its way", func() bool {
+	await.Until(t, "the first is on its way", func() bool {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		return a.waiting > 0 && len(a.plain) == 0
 	})
 	waiting := make(chan error)
 	go func() { _, err := a.Append(ctx, []Frame{mailFrame(t, "taken back")}); waiting <- err }()
-	eventually(t, "the second waits", func() bool { a.mu.Lock(); defer a.mu.Unlock(); return len(a.plain) == 1 })
+	await.Until(t, "the second waits", func() bool { a.mu.Lock(); defer a.mu.Unlock(); return len(a.plain) == 1 })
 	cancel()
 	var sent, back *UnavailableError
 	if err := <-errs; !errors.As(err, &sent) || !sent.MaybeStored || !errors.Is(err, context.Canceled) {
@@ -399,7 +392,7 @@ func TestServerAwayThenBack(t *testing.T) {
 	if n := messages(t, js, RetryStream(0)); n != 1 {
 		t.Errorf("%d segments, want 1", n)
 	}
-	eventually(t, "the first appender works again", func() bool {
+	await.Until(t, "the first appender works again", func() bool {
 		_, err := a.Append(testContext(t), []Frame{mailFrame(t, "again")})
 		return err == nil
 	})

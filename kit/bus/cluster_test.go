@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/postrider/postrider/testkit/await"
 	"github.com/postrider/postrider/testkit/bustest"
 )
 
@@ -72,7 +73,7 @@ func TestClusterOverLeaderChanges(t *testing.T) {
 	c, js := startCluster(t)
 	subject := RetrySubject(0, 0)
 	var taken *Taken
-	eventually(t, "the partition is taken over", func() bool {
+	await.Until(t, "the partition is taken over", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
 		var err error
@@ -121,10 +122,10 @@ func TestClusterOverLeaderChanges(t *testing.T) {
 	})
 	for _, stream := range []string{RetryStream(0), StreamMail} {
 		var leader int
-		eventually(t, "a leader", func() bool { leader = c.Leader(stream); return leader >= 0 })
+		await.Until(t, "a leader", func() bool { leader = c.Leader(stream); return leader >= 0 })
 		before := fenced.opts.Fence.Last()
 		c.Stop(leader)
-		eventually(t, "appending goes on", func() bool { return fenced.opts.Fence.Last() > before+20 })
+		await.Until(t, "appending goes on", func() bool { return fenced.opts.Fence.Last() > before+20 })
 		c.StartAgain(leader)
 		c.AwaitReady(time.Minute)
 	}

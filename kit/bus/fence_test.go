@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
+	"github.com/postrider/postrider/testkit/await"
 )
 
 func takeOver(tb testing.TB, js jetstream.JetStream, owner string) *Taken {
@@ -209,7 +210,7 @@ func TestTakeOverWhileTheFormerOwnerIsAtWork(t *testing.T) {
 			last = p.Sequence
 		}
 	}()
-	eventually(t, "the former owner works", func() bool { return fence.Last() > 10 })
+	await.Until(t, "the former owner works", func() bool { return fence.Last() > 10 })
 	successor, err := FenceOff(testContext(t), js, subject, FenceOptions{Owner: "second"})
 	if err != nil {
 		t.Fatal(err)
@@ -259,7 +260,7 @@ func TestLostAnswerIsNotStoredTwice(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				eventually(t, "a publish without an answer", func() bool {
+				await.Until(t, "a publish without an answer", func() bool {
 					after, ok := a.Unconfirmed()
 					return ok && after == before
 				})
@@ -303,7 +304,7 @@ func TestLostAnswerThenFenced(t *testing.T) {
 	if err := a.Enqueue([]Frame{mailFrame(t, "stored")}, func(p Position, err error) { answers <- answer{p, err} }); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a publish without an answer", func() bool { _, ok := a.Unconfirmed(); return ok })
+	await.Until(t, "a publish without an answer", func() bool { _, ok := a.Unconfirmed(); return ok })
 	// The successor's answers are held as well; it gets them all when they are let out.
 	fenced := make(chan *Fence, 1)
 	go func() {
@@ -355,7 +356,7 @@ func TestLostAnswerOfATakeover(t *testing.T) {
 		}()
 		s.ReleaseReplies() // for the read before it
 		<-reached
-		eventually(t, "the takeover segment is stored", stored)
+		await.Until(t, "the takeover segment is stored", stored)
 	})
 	f := <-done
 	if n := messages(t, js, RetryStream(5)); n != 1 || f.Last() != 1 {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/postrider/postrider/testkit/await"
 )
 
 type keyedAnswer struct {
@@ -36,7 +38,7 @@ func appendKeyed(t *testing.T, a *Appender, release func(), keys ...string) []ke
 			r.pos, r.duplicate, r.err = a.AppendKeyed(testContext(t), KeyedMsgID(KeyHash("", key)), []Frame{mailFrame(t, key)})
 		})
 	}
-	eventually(t, "all wait", func() bool { a.mu.Lock(); defer a.mu.Unlock(); return len(a.keyed) == len(keys) })
+	await.Until(t, "all wait", func() bool { a.mu.Lock(); defer a.mu.Unlock(); return len(a.keyed) == len(keys) })
 	release()
 	wg.Wait()
 	return answers
@@ -174,7 +176,7 @@ func TestKeyedBatchWhoseAnswerWasLost(t *testing.T) {
 		release()
 		waitTaken(t, a) // the batch is on its way
 		loseAnswers(s, func() {
-			eventually(t, "the batch is stored", func() bool {
+			await.Until(t, "the batch is stored", func() bool {
 				info, err := s.NATS().Jsz(nil)
 				return err == nil && info.Messages == n+1
 			})

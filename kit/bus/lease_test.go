@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/postrider/postrider/testkit/await"
 )
 
 func openLeases(tb testing.TB, js jetstream.JetStream, ttl time.Duration) *Leases {
@@ -121,7 +123,7 @@ func TestLeaseOfADeadOwnerRunsOut(t *testing.T) {
 	dead := acquire(t, openLeases(t, deadJS, time.Second), "dead")
 	nc.Close()
 	started := time.Now()
-	eventually(t, "another gets it", func() bool {
+	await.Until(t, "another gets it", func() bool {
 		x, err := l.Acquire(testContext(t), 0, "heir")
 		if err != nil {
 			return false
@@ -188,7 +190,7 @@ func TestLeaseIsKept(t *testing.T) {
 	l := openLeases(t, js, time.Second)
 	x := acquire(t, l, "a")
 	first := x.Revision()
-	eventually(t, "seven renewals", func() bool { // more than two times to live
+	await.Until(t, "seven renewals", func() bool { // more than two times to live
 		if !x.Confirmed() {
 			t.Fatal("not confirmed in between")
 		}
@@ -225,7 +227,7 @@ func TestLeaseRenewalWhoseAnswerWasLost(t *testing.T) {
 	renewed := make(chan error, 1)
 	loseAnswers(s, func() {
 		go func() { renewed <- x.Renew(testContext(t)) }()
-		eventually(t, "the renewal is stored", func() bool {
+		await.Until(t, "the renewal is stored", func() bool {
 			info, err := s.NATS().Jsz(nil)
 			return err == nil && info.Messages == 1 && info.API.Total > 0 && lastRevision(t, s.NATS()) > before
 		})
@@ -233,7 +235,7 @@ func TestLeaseRenewalWhoseAnswerWasLost(t *testing.T) {
 	if err := <-renewed; err == nil || errors.Is(err, ErrLeaseLost) {
 		t.Errorf("without an answer: %v", err)
 	}
-	eventually(t, "the connection is back", func() bool { return js.Conn().IsConnected() })
+	await.Until(t, "the connection is back", func() bool { return js.Conn().IsConnected() })
 	if err := x.Renew(testContext(t)); err != nil || x.Revision() != before+2 {
 		t.Errorf("the next renewal: %v, revision %d after %d", err, x.Revision(), before)
 	}
@@ -245,12 +247,12 @@ func TestLeaseUnconfirmedWhileTheServerIsAway(t *testing.T) {
 	l := openLeases(t, js, time.Second)
 	x := acquire(t, l, "a")
 	s.Stop()
-	eventually(t, "no longer confirmed", func() bool { return !x.Confirmed() })
+	await.Until(t, "no longer confirmed", func() bool { return !x.Confirmed() })
 	if isLost(x) {
 		t.Error("lost, though nobody can know")
 	}
 	s.StartAgain()
-	eventually(t, "lost or confirmed again", func() bool { return isLost(x) || x.Confirmed() })
+	await.Until(t, "lost or confirmed again", func() bool { return isLost(x) || x.Confirmed() })
 }
 
 func TestLeaseBadInput(t *testing.T) {

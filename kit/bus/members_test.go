@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/postrider/postrider/testkit/await"
 )
 
 func openMembers(tb testing.TB, js jetstream.JetStream, owner string, ttl time.Duration) *Members {
@@ -24,7 +26,7 @@ func openMembers(tb testing.TB, js jetstream.JetStream, owner string, ttl time.D
 
 func eventuallyLive(tb testing.TB, m *Members, want ...string) {
 	tb.Helper()
-	eventually(tb, fmt.Sprintf("live is %v", want), func() bool { return slices.Equal(m.Live(), want) })
+	await.Until(tb, fmt.Sprintf("live is %v", want), func() bool { return slices.Equal(m.Live(), want) })
 }
 
 func TestMembersSeeEachOther(t *testing.T) {
@@ -104,7 +106,7 @@ func TestMembersOverARestart(t *testing.T) {
 // retryContext waits until the server answers again.
 func retryContext(tb testing.TB, js jetstream.JetStream) context.Context {
 	tb.Helper()
-	eventually(tb, "the server answers", func() bool {
+	await.Until(tb, "the server answers", func() bool {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		_, err := js.AccountInfo(ctx)

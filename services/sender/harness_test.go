@@ -29,6 +29,7 @@ import (
 	eventv1 "github.com/postrider/postrider/proto/postrider/event/v1"
 	resolverv1 "github.com/postrider/postrider/proto/postrider/resolver/v1"
 	"github.com/postrider/postrider/services/sender"
+	"github.com/postrider/postrider/testkit/await"
 	"github.com/postrider/postrider/testkit/bustest"
 	"github.com/postrider/postrider/testkit/smtptest"
 )
@@ -75,11 +76,13 @@ type harness struct {
 	target string
 	meter  metric.MeterProvider
 	config sender.Config
+
+	leaseTTL time.Duration
 }
 
 func newHarness(t *testing.T) *harness {
 	t.Helper()
-	h := &harness{t: t, server: bustest.Start(t), routes: &routes{hops: make(map[string][]string)}, meter: metricnoop.NewMeterProvider()}
+	h := &harness{t: t, server: bustest.Start(t), routes: &routes{hops: make(map[string][]string)}, meter: metricnoop.NewMeterProvider(), leaseTTL: 2 * time.Second}
 	var cancel context.CancelFunc
 	h.ctx, cancel = context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
@@ -105,11 +108,7 @@ func (h *harness) must(err error) {
 
 func (h *harness) eventually(what string, ok func() bool) {
 	h.t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			h.t.Fatalf("not within %s: %s", patience, what)
-		}
-	}
+	await.Until(h.t, what, ok)
 }
 
 // host starts a mail host for a domain; several calls add hosts in order.
@@ -126,7 +125,7 @@ func (h *harness) env(conn *nats.Conn) runner.Env {
 	store := config.DefaultNATS()
 	store.DataDir = h.t.TempDir()
 	queue := config.DefaultQueue()
-	queue.LeaseTTL = config.Duration(2 * time.Second)
+	queue.LeaseTTL = config.Duration(h.leaseTTL)
 	return runner.Env{
 		Name: "sender", Node: config.Node{Name: "mail.example.org"}, NATSConfig: store, Queue: queue,
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), NATS: conn,

@@ -230,6 +230,7 @@ func TestNeedsNATS(t *testing.T) {
 // The crash table's "NATS away during open transactions": what was sent is settled when the server is back, and sent once.
 func TestQ11_QueueAwayLongerThanTheLeaseDuringTransactions(t *testing.T) {
 	h := newHarness(t)
+	h.leaseTTL = time.Second
 	inDot, release := make(chan struct{}, 10), make(chan struct{})
 	host := h.host("example.test", smtptest.HostOptions{OnDot: func(*smtptest.Message) string {
 		inDot <- struct{}{}
@@ -244,7 +245,8 @@ func TestQ11_QueueAwayLongerThanTheLeaseDuringTransactions(t *testing.T) {
 		<-inDot
 	}
 	h.server.Stop()
-	time.Sleep(3 * time.Second) // longer than the lease
+	stopped := time.Now()
+	h.eventually("the lease has run out", func() bool { return time.Since(stopped) > h.leaseTTL })
 	close(release)
 	host.Wait(2, patience)
 	h.server.StartAgain()

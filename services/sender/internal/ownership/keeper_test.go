@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/postrider/postrider/kit/bus"
+	"github.com/postrider/postrider/testkit/await"
 	"github.com/postrider/postrider/testkit/bustest"
 )
 
@@ -138,15 +139,6 @@ func (p *party) awaitReady() {
 	}
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within %s: %s", patience, what)
-		}
-	}
-}
-
 func TestAloneASenderOwnsEverything(t *testing.T) {
 	srv := bustest.Start(t)
 	a := join(t, srv, "a", 4)
@@ -177,9 +169,9 @@ func TestPartitionsAreSharedAndTakenOver(t *testing.T) {
 		}
 		return len(mine)+len(theirs) == 16 && len(mine) > 2 && len(theirs) > 2
 	}
-	eventually(t, "both have a share", shared)
+	await.Until(t, "both have a share", shared)
 	b.stop()
-	eventually(t, "a has everything again", func() bool { return len(a.keeper.Owned()) == 16 })
+	await.Until(t, "a has everything again", func() bool { return len(a.keeper.Owned()) == 16 })
 }
 
 func TestATenureThatFailsIsStartedAnew(t *testing.T) {
@@ -187,7 +179,7 @@ func TestATenureThatFailsIsStartedAnew(t *testing.T) {
 	a := join(t, srv, "a", 1)
 	a.awaitReady()
 	close(a.starts()[0].failed)
-	eventually(t, "a second tenure", func() bool { return len(a.starts()) == 2 && len(a.keeper.Owned()) == 1 })
+	await.Until(t, "a second tenure", func() bool { return len(a.starts()) == 2 && len(a.keeper.Owned()) == 1 })
 	if stopped, _ := a.starts()[0].state(); !stopped {
 		t.Error("the first was not stopped")
 	}
@@ -219,7 +211,7 @@ func TestATakeoverThatFailsIsTriedAgain(t *testing.T) {
 	if err := held.Release(ctx); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "taken over", func() bool { return len(a.keeper.Owned()) == 1 })
+	await.Until(t, "taken over", func() bool { return len(a.keeper.Owned()) == 1 })
 }
 
 func TestALeaseThatRanOutIsTakenUpAgain(t *testing.T) {
@@ -238,14 +230,14 @@ func TestALeaseThatRanOutIsTakenUpAgain(t *testing.T) {
 			if err := owners.Purge(context.Background(), "lease.0"); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "resumed", func() bool { _, resumed := first.state(); return resumed == 1 })
+			await.Until(t, "resumed", func() bool { _, resumed := first.state(); return resumed == 1 })
 			if !refuse {
 				if stopped, _ := first.state(); stopped || len(a.keeper.Owned()) != 1 {
 					t.Error("the tenure was ended though nobody else had the partition")
 				}
 				return
 			}
-			eventually(t, "a new tenure", func() bool { return len(a.starts()) == 2 })
+			await.Until(t, "a new tenure", func() bool { return len(a.starts()) == 2 })
 			if stopped, _ := first.state(); !stopped {
 				t.Error("the old tenure goes on")
 			}

@@ -77,7 +77,7 @@ func TestStopLetsAttemptsThatRunEnd(t *testing.T) {
 // An idle partition must not hold back what another one has settled.
 func TestFloorsOfAnIdlePartitionMove(t *testing.T) {
 	w := newWorld(t, 2)
-	w.start("a", 0, deliver)
+	a := w.start("a", 0, deliver)
 	w.start("b", 1, deliver)
 	for i := range 30 {
 		w.submit(0, mail(fmt.Sprintf("m%d", i), "ok@example.test", "defer-1@example.test"))
@@ -90,17 +90,16 @@ func TestFloorsOfAnIdlePartitionMove(t *testing.T) {
 			return w.floor(0, stream) == last.Sequence+1 && w.floor(1, stream) == last.Sequence+1
 		})
 	}
-	// When nothing moves any more, nothing is stored.
-	outcome, err := bus.LastSequences(w.ctx, w.js, bus.StreamOutcome)
-	w.must(err)
-	var later bus.Last
-	w.eventually("quiet", func() bool {
-		time.Sleep(300 * time.Millisecond)
-		later, err = bus.LastSequences(w.ctx, w.js, bus.StreamOutcome)
+	// When nothing moves any more, nothing is stored, though both look around.
+	stored := func() uint64 {
+		last, err := bus.LastSequences(w.ctx, w.js, bus.StreamOutcome)
 		w.must(err)
-		still := later.Sequence == outcome.Sequence
-		outcome = later
-		return still
+		return last.Sequence
+	}
+	w.eventually("quiet", func() bool {
+		before, asked := stored(), a.conn.Stats().OutMsgs
+		w.eventually("some rounds of looking around", func() bool { return a.conn.Stats().OutMsgs > asked+100 })
+		return stored() == before
 	})
 }
 

@@ -28,6 +28,7 @@ import (
 	"github.com/postrider/postrider/services/sender/internal/settle"
 	"github.com/postrider/postrider/services/sender/internal/site"
 	"github.com/postrider/postrider/services/sender/internal/tenure"
+	"github.com/postrider/postrider/testkit/await"
 	"github.com/postrider/postrider/testkit/bustest"
 )
 
@@ -70,11 +71,7 @@ func (w *world) must(err error) {
 
 func (w *world) eventually(what string, ok func() bool) {
 	w.t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			w.t.Fatalf("not within %s: %s", patience, what)
-		}
-	}
+	await.Until(w.t, what, ok)
 }
 
 // mail returns a record for recipients of one domain.
