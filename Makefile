@@ -36,6 +36,9 @@ OUT       ?=
 FIGURE    ?=
 bench: RUNS ?= 3
 
+# make load CASE=dead-domain measures one thing under load (e2e/load).
+CASE ?=
+
 .PHONY: help
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -211,6 +214,10 @@ bench-stuck: ## measure what 200 hosts that accept 20 MB and never read cost ano
 
 .PHONY: grpcurl
 grpcurl: $(BIN)/grpcurl ## build grpcurl into bin/
+
+.PHONY: load
+load: $(BIN)/postrider $(BIN)/sender $(BIN)/nats-server ## measure fairness, a million retries and idle partitions, or one: make load CASE=dead-domain
+	POSTRIDER_BIN=$(BIN) go test -tags load -count=1 -timeout 60m -v -run 'TestLoad$(if $(CASE),/^$(CASE)$$)' ./e2e/load/
 
 .PHONY: clean
 clean: ## remove bin/ and .data/
