@@ -6,6 +6,7 @@ import (
 	"errors"
 	"testing"
 	"time"
+	"github.com/postrider/postrider/testkit/await"
 )
 
 func openShared(t *testing.T, ttl time.Duration) (*SharedKeys, *SharedKeys) {
@@ -60,7 +61,7 @@ func TestL06_SharedKeysRunOut(t *testing.T) {
 	if stored, err := one.Put(ctx, "a", []byte("1"), 0); !stored || err != nil {
 		t.Fatal(stored, err)
 	}
-	eventually(t, "the key has run out", func() bool {
+	await.Until(t, "the key has run out", func() bool {
 		value, revision, err := one.Get(ctx, "a")
 		if err != nil {
 			t.Fatal(err)
