@@ -6,6 +6,7 @@ import (
 	"errors"
 	"testing"
 	"time"
+
 	"github.com/postrider/postrider/testkit/await"
 )
 
