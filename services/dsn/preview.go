@@ -63,8 +63,10 @@ func (p *previewer) stored(ctx context.Context, id string) (*dsnv1.PreviewRespon
 	case err != nil:
 		return nil, &rpc.Error{Code: codes.Unavailable, Reason: ReasonStore, Message: "the queue's store does not answer", Err: err}
 	case len(found) == 0:
-		return nil, &rpc.Error{Code: codes.NotFound, Reason: ReasonNoOutcome,
-			Message: "no outcome of this id is kept: there is no such message, its first attempt has no outcome yet, or it is too long ago"}
+		return nil, &rpc.Error{
+			Code: codes.NotFound, Reason: ReasonNoOutcome,
+			Message: "no outcome of this id is kept: there is no such message, its first attempt has no outcome yet, or it is too long ago",
+		}
 	}
 	response := &dsnv1.PreviewResponse{}
 	for _, f := range found {
@@ -82,7 +84,7 @@ func (p *previewer) stored(ctx context.Context, id string) (*dsnv1.PreviewRespon
 
 // waiting divides decisions into what was sent and what waits to be told in a list.
 func waiting(decisions []policy.Decision, joined map[string][]int) []policy.Decision {
-	var all []policy.Decision
+	all := make([]policy.Decision, 0, len(decisions))
 	for _, d := range decisions {
 		waits := joined[string(d.Kind)]
 		all = append(all, d.Divide(func(at int) bool { return slices.Contains(waits, d.Recipients[at]) })...)
@@ -116,7 +118,7 @@ func (p *previewer) preview(response *dsnv1.PreviewResponse, f lookup.Found, dec
 }
 
 func addresses(o *eventv1.Outcome, d policy.Decision) []string {
-	var all []string
+	all := make([]string, 0, len(d.Recipients))
 	for _, i := range d.Recipients {
 		all = append(all, o.GetResults()[i].GetRecipient().GetAddress())
 	}

@@ -85,7 +85,7 @@ func listsOf(p person, due time.Time, entries []Entry) []List {
 	slices.SortFunc(entries, Entry.compare)
 	entries = slices.CompactFunc(entries, func(a, b Entry) bool { return a.compare(b) == 0 })
 	parts := slices.Collect(slices.Chunk(entries, maxLines))
-	var all []List
+	all := make([]List, 0, len(parts))
 	for i, part := range parts {
 		id := fingerprint(p, part)
 		all = append(all, List{
@@ -117,7 +117,7 @@ func fingerprint(p person, entries []Entry) string {
 
 // entriesOf are the recipients of a notification.
 func entriesOf(n *eventv1.JoinedNotice) []Entry {
-	var entries []Entry
+	entries := make([]Entry, 0, len(n.GetRecipients()))
 	for _, r := range n.GetRecipients() {
 		entries = append(entries, Entry{Notice: n, Recipient: r})
 	}

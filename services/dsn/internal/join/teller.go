@@ -194,7 +194,7 @@ func (t *Teller) tellPerson(ctx context.Context, p person, due time.Time, entrie
 func (t *Teller) keep(ctx context.Context, due time.Time, all []List) error {
 	for _, l := range all {
 		for entries := range slices.Chunk(l.Entries, bus.MaxSegmentRecords) {
-			var notices []*eventv1.JoinedNotice
+			notices := make([]*eventv1.JoinedNotice, 0, len(entries))
 			for _, e := range entries {
 				n := proto.CloneOf(e.Notice)
 				n.Recipients = []*eventv1.JoinedRecipient{e.Recipient}

@@ -49,7 +49,7 @@ func (g Group) Get(name string) string {
 
 // Names returns the names of the fields.
 func (g Group) Names() []string {
-	var names []string
+	names := make([]string, 0, len(g))
 	for _, f := range g {
 		names = append(names, f.Name)
 	}
@@ -192,7 +192,8 @@ func statusGroups(body string, global bool) ([]Group, error) {
 			if len(g) == 0 {
 				return nil, fmt.Errorf("status line %d: empty group", i)
 			}
-			groups, g = append(groups, g), nil
+			groups = append(groups, g)
+			g = Group{}
 		case line[0] == ' ' || line[0] == '\t':
 			if len(g) == 0 || strings.TrimSpace(line) == "" {
 				return nil, fmt.Errorf("status line %d: bad folding", i)
