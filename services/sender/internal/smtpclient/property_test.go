@@ -30,7 +30,8 @@ type host struct {
 
 	dotRead  bool
 	named    []string        // by RCPT in this transaction
-	promised map[string]bool // of these, those a complete 2yz line was sent for behind the dot
+	due      []string        // named before a dot behind which no complete reply was sent yet
+	promised map[string]bool // of these, those the first complete reply behind the dot was 2yz for
 }
 
 func drawMoves(t *rapid.T) []move {
@@ -76,16 +77,26 @@ func (h *host) send(text string) bool {
 		if _, err := io.WriteString(h.conn, line); err != nil {
 			return false
 		}
-		if h.dotRead && len(line) > 3 && line[0] == '2' && line[3] != '-' && strings.HasSuffix(line, "\n") {
-			for _, path := range h.named {
-				h.promised[path] = true
-			}
-		}
+		h.promise(line)
 	}
 	if !h.dotRead {
 		time.Sleep(2 * time.Second)
 	}
 	return true
+}
+
+// promise notes what a line sent behind a dot means: the last line of a 2yz reply is a promise, also when the host meant
+// it for something else.
+func (h *host) promise(line string) {
+	if len(line) > 3 && line[0] == '2' && line[3] == '-' || !strings.HasSuffix(line, "\n") {
+		return
+	}
+	if line[0] == '2' {
+		for _, path := range h.due {
+			h.promised[path] = true
+		}
+	}
+	h.due = nil
 }
 
 // answer plays one move at a point where good is the right reply. It returns false at the end of the session.
@@ -151,7 +162,7 @@ func (h *host) content() bool {
 			return false
 		}
 		if line == ".\r\n" {
-			h.dotRead = true
+			h.dotRead, h.due = true, h.named
 			defer func() { h.dotRead = false }()
 			return h.answer("250 2.0.0 queued\r\n")
 		}
