@@ -12,6 +12,7 @@ project=($COMPOSE --progress quiet -f deploy/compose.yaml --profile client --pro
 
 down() { "${project[@]}" down --volumes --remove-orphans --timeout 10 >/dev/null 2>&1 || true; }
 trap down EXIT
+trap 'exit 143' INT TERM # otherwise the trap above is not run
 
 for image in "$GO_IMAGE" "$NATS_IMAGE" "$JAEGER_IMAGE"; do
 	docker image inspect "$image" >/dev/null 2>&1 || { tools/containers/standins.sh bin/standin; break; }
@@ -25,4 +26,4 @@ make "$PWD/bin/postrider" >/dev/null
 "${project[@]}" build
 echo "images built in $((SECONDS - begin)) s (BINARIES=$BINARIES)"
 down # what an earlier run that was killed may have left
-POSTRIDER_BIN=$PWD/bin timeout --kill-after=30 420 go test -tags containers -count=1 -timeout 400s -v ./e2e/containers/
+POSTRIDER_BIN=$PWD/bin timeout --foreground --kill-after=30 420 go test -tags containers -count=1 -timeout 400s -v ./e2e/containers/

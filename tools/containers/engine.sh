@@ -28,7 +28,8 @@ exec 7>"$data.lock"
 flock -n 7 || { echo "another run uses $data" >&2; exit 1; }
 
 stop() {
-	trap - EXIT INT TERM
+	trap - EXIT
+	trap '' INT TERM # a second signal must not leave the engine behind
 	if [[ -n ${command_pid:-} ]] && kill -0 "$command_pid" 2>/dev/null; then
 		kill -TERM -- "-$command_pid" 2>/dev/null || true
 		wait "$command_pid" 2>/dev/null || true
@@ -47,7 +48,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 export DOCKER_HOST="unix://$run/docker.sock"
-setpriv --pdeathsig TERM dockerd --data-root "$data" --exec-root "$run/exec" --pidfile "$run/pid" --host "$DOCKER_HOST" --live-restore=false \
+setsid setpriv --pdeathsig TERM dockerd --data-root "$data" --exec-root "$run/exec" --pidfile "$run/pid" --host "$DOCKER_HOST" --live-restore=false \
 	--default-address-pool base=10.213.0.0/16,size=24 --bip 10.214.0.1/24 >"$run/log" 2>&1 7>&- &
 engine_pid=$!
 for _ in $(seq 600); do
