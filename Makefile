@@ -107,8 +107,8 @@ e2e: build $(BIN)/nats-server $(BIN)/grpcurl ## run the end-to-end scenarios, or
 	POSTRIDER_BIN=$(BIN) go test -count=1 -timeout 20m -v ./e2e/scenario/$(if $(SCENARIO),$(or $(notdir $(wildcard e2e/scenario/*-$(SCENARIO))),$(error no scenario $(SCENARIO) in e2e/scenario)),...)
 
 .PHONY: e2e-debian
-e2e-debian: build $(BIN)/nats-server ## run the scenarios against servers of Debian's, fetched by apt-get into bin/: DNSSEC with unbound and nsd, mail by swaks and smtp-source, reports read by python3 and ripmime
-	POSTRIDER_BIN=$(BIN) go test -tags debian -count=1 -timeout 10m -v ./e2e/scenario/12-dnssec/ ./e2e/scenario/19-debian-clients/
+e2e-debian: build $(BIN)/nats-server ## run the scenarios against servers of Debian's, fetched by apt-get into bin/: DNSSEC with unbound and nsd, loops with Postfix and Exim (needs root), mail by swaks and smtp-source, reports read by python3 and ripmime
+	POSTRIDER_BIN=$(BIN) go test -tags debian -count=1 -timeout 10m -v ./e2e/scenario/12-dnssec/ ./e2e/scenario/04-receipts-that-loop/ ./e2e/scenario/19-debian-clients/
 
 # Containers: what a registry would give is built here when none is reached (make stand-ins).
 COMPOSE      ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo $(BIN)/docker-compose)
