@@ -210,8 +210,8 @@ func TestG04_TwoThousandRecipients(t *testing.T) {
 	}
 }
 
-// TestEndlessLineIsBounded sends lines without end, as a command and as data.
-func TestEndlessLineIsBounded(t *testing.T) {
+// TestG11_EndlessLineIsBounded sends lines without end, as a command and as data.
+func TestG11_EndlessLineIsBounded(t *testing.T) {
 	b := start(t)
 	c := b.greeted()
 	c.send("NOOP " + strings.Repeat("x", 17<<10))
@@ -232,8 +232,8 @@ func TestEndlessLineIsBounded(t *testing.T) {
 	c.closed()
 }
 
-// TestSlowClientsHurtNobody holds sessions open in every state while another one submits.
-func TestSlowClientsHurtNobody(t *testing.T) {
+// TestG11_SlowClientsHurtNobody holds sessions open in every state while another one submits.
+func TestG11_SlowClientsHurtNobody(t *testing.T) {
 	b := start(t)
 	for range 10 {
 		b.dial().expect("220")
@@ -248,7 +248,7 @@ func TestSlowClientsHurtNobody(t *testing.T) {
 	c.say(header+"hi\r\n.\r\n", "250")
 }
 
-func TestConnectionsAreBounded(t *testing.T) {
+func TestG11_ConnectionsAreBounded(t *testing.T) {
 	for name, change := range map[string]func(*Options){
 		"in all":      func(o *Options) { o.MaxConnections = 2 },
 		"per address": func(o *Options) { o.MaxPerAddress, o.Trusted = 2, nil },
