@@ -177,10 +177,16 @@ func explained(ctx context.Context, t *testing.T, n *node, id, rule, most, decis
 // TestL05_L08_OwnHostAmongTheMX: mail whose MX is the node itself fails at once with 5.4.6; a null sender gets no
 // notification of it, another sender one.
 func TestL05_L08_OwnHostAmongTheMX(t *testing.T) {
+	for name, value := range map[string]string{"node.own_hosts": "mx.relay.example", "node.own_addresses": "127.0.0.2"} {
+		t.Run(name, func(t *testing.T) { ownHost(t, name, value) })
+	}
+}
+
+func ownHost(t *testing.T, name, value string) {
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	r, marks, settings := start(t, newReceipt)
-	settings["node.own_hosts"] = []string{"mx.relay.example"}
+	settings[name] = []string{value}
 	n := startNode(t, "a", "", settings, oteltest.Start(t))
 	for _, from := range []string{"", "user@marks.example"} {
 		id := submit(ctx, t, n, from, "b@b.example", letter("user@marks.example", "to ourselves"))
