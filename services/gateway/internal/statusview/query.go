@@ -120,16 +120,16 @@ func (v *View) catchUp(ctx context.Context) error {
 }
 
 // perhaps answers for an id the view is too far behind to know: accepted when it is younger than what is folded.
-func (v *View) perhaps(id ulid.ULID) (*gatewayv1.Message, string, error) {
+func (v *View) perhaps(id ulid.ULID) (*gatewayv1.Message, error) {
 	behind, ok := v.Lag()
 	// A message is stored up to a quarter of a minute after it got its id.
 	if ok && id.Timestamp().Before(v.o.Now().Add(-behind-15*time.Second)) {
-		return nil, "", notFound()
+		return nil, notFound()
 	}
 	return &gatewayv1.Message{
 		MessageId: id.String(), State: gatewayv1.MessageState_MESSAGE_STATE_ACCEPTED,
 		AcceptedAt: timestamppb.New(id.Timestamp()), ViewLag: v.lagProto(),
-	}, "", nil
+	}, nil
 }
 
 // lagProto is the lag for an answer; before the first catching up it is as long as a message is kept.
