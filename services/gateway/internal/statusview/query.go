@@ -54,8 +54,8 @@ func (v *View) Explain(ctx context.Context, id string) (shown *gatewayv1.Message
 	}
 	switch {
 	case errors.Is(err, errBehind):
-		shown, caller, err = v.perhaps(parsed)
-		return shown, nil, caller, err
+		shown, err = v.perhaps(parsed)
+		return shown, nil, "", err
 	case err != nil:
 		return nil, nil, "", v.failed(ctx, err)
 	case m == nil:
