@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -88,16 +89,17 @@ func TestQ11_StoreAwayDuringTransactions(t *testing.T) {
 	defer cancel()
 	w.ctx = ctx
 	w.options.Settings["queue.partitions"] = 4
-	w.options.Settings["sender.connections"] = 2 * transactions
 	inData, goOn := make(chan struct{}, transactions+1), make(chan struct{})
 	second := newRemote(t, fmt.Sprintf("127.0.0.2:%d", w.remote.host.Addr().Port()))
+	release := sync.OnceFunc(func() { close(goOn) })
+	t.Cleanup(release)
 	w.remote.onData = func() { inData <- struct{}{}; <-goOn }
 	second.onEveryData = w.remote.onData
 	w.suite = suite.Start(t, suite.FourProcesses, w.options)
 	mail := w.suite.Mail(t)
 	var ids []string
 	for n := range transactions {
-		ids = append(ids, suite.Submit(ctx, t, mail, content(n), author, fmt.Sprintf("u%d@other.example", n)))
+		ids = append(ids, suite.Submit(ctx, t, mail, content(n), author, fmt.Sprintf("a@u%d.example", n)))
 	}
 	if !w.submit() {
 		t.Fatal("the record is not accepted")
@@ -110,7 +112,7 @@ func TestQ11_StoreAwayDuringTransactions(t *testing.T) {
 		}
 	}
 	w.suite.Processes["nats-server"].Kill(t)
-	close(goOn)
+	release()
 	w.away(storeAway)
 	where, err := url.Parse(w.suite.NATS)
 	if err != nil {
@@ -127,7 +129,7 @@ func TestQ11_StoreAwayDuringTransactions(t *testing.T) {
 	check(t, w, w.outcome(), row{})
 	for n, id := range ids {
 		suite.Await(ctx, t, mail, id, "done", suite.Done)
-		if got := second.count(fmt.Sprintf("u%d@other.example", n)); got != 1 {
+		if got := second.count(fmt.Sprintf("a@u%d.example", n)); got != 1 {
 			t.Errorf("message %d was delivered %d times", n, got)
 		}
 	}

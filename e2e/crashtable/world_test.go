@@ -5,6 +5,7 @@ package crashtable_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"net/mail"
 	"slices"
 	"sync"
@@ -160,7 +161,11 @@ func newWorld(t *testing.T) *world {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	t.Cleanup(cancel)
 	w := &world{t: t, remote: newRemote(t, "127.0.0.1:0"), ctx: ctx, ids: map[string]bool{}, to: five()}
-	zone := dnstest.Start(t, "recipient.example MX 10 mx.example\nother.example MX 10 mx2.example\nmx2.example A 127.0.0.2\nsender.example MX 10 mx.example\nmx.example A 127.0.0.1\n")
+	zones := ""
+	for n := range transactions { // each a site of its own: to one site two connections are opened at first
+		zones += fmt.Sprintf("u%d.example MX 10 mx%d.u.example\nmx%d.u.example A 127.0.0.2\n", n, n, n)
+	}
+	zone := dnstest.Start(t, zones+"recipient.example MX 10 mx.example\nother.example MX 10 mx2.example\nmx2.example A 127.0.0.2\nsender.example MX 10 mx.example\nmx.example A 127.0.0.1\n")
 	w.options = suite.Options{Crashable: true, Settings: suite.Settings{
 		"node.http_listen":             "off",
 		"resolver.servers":             []string{zone.Addr().String()},
