@@ -152,7 +152,7 @@ e2e-containers: $(BIN)/docker-compose $(BIN)/standin/jaeger $(BIN)/standin/nats-
 
 .PHONY: e2e-interop
 e2e-interop: $(BIN)/postrider ## deliver to Debian's Postfix, Exim, OpenSMTPD and smtp-sink, fetched by apt-get into bin/; as root
-	POSTRIDER_BIN=$(BIN) go test -tags debian -count=1 -timeout 4m -v ./e2e/scenario/19-interop/
+	POSTRIDER_BIN=$(BIN) go test -tags debian -count=1 -timeout 4m -v ./e2e/scenario/17-interop/
 
 .PHONY: kill-rounds
 kill-rounds: $(BIN)/postrider ## kill -9 the all-in-one ROUNDS (50) times between accept and delivery; nothing may be lost

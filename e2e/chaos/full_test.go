@@ -55,7 +55,7 @@ func TestG13_FullStore(t *testing.T) {
 	s.crash("dsn")
 	w.way.Cut()
 
-	f := &flood{t: t, gateway: dialed(t, w.gateway), accepted: w.tally.accepted}
+	f := &flood{t: t, gateway: dialTo(t, w.gateway), accepted: w.tally.accepted}
 	begin := time.Now()
 	f.run(w.random(0))
 	time.Sleep(time.Until(begin.Add(dead)))

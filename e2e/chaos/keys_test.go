@@ -59,7 +59,7 @@ func TestG12_OneKeyOverTwoGateways(t *testing.T) {
 	s.start(shortLease)
 	s.launch(secondGateway).Serving(t)
 	r := keysResult{Keys: 3, Calls: 3 * calls}
-	k := &keyCalls{t: t, r: &r, gateways: []gatewayv1.MailServiceClient{dialed(t, w.gateway), dialed(t, s.second)}}
+	k := &keyCalls{t: t, r: &r, gateways: []gatewayv1.MailServiceClient{dialTo(t, w.gateway), dialTo(t, s.second)}}
 	keys := make([]*keyedMail, r.Keys)
 	begin := time.Now()
 	var running sync.WaitGroup
@@ -113,7 +113,7 @@ func folderOf(t *testing.T, name string) string {
 	return dir
 }
 
-func dialed(t *testing.T, address string) gatewayv1.MailServiceClient {
+func dialTo(t *testing.T, address string) gatewayv1.MailServiceClient {
 	t.Helper()
 	conn, err := rpc.Dial(address, rpc.ClientOptions{})
 	if err != nil {

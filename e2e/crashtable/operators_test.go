@@ -17,7 +17,9 @@ import (
 // now, and the process ends in each step of the scan: what is copied and not noted is found again, and not copied twice.
 func TestQ13_CrashInAScan(t *testing.T) {
 	for _, points := range [][]string{
-		{"sender.scan.before"}, {"sender.scan.copied"}, {"sender.scan.saved"},
+		{"sender.scan.before"},
+		{"sender.scan.copied"},
+		{"sender.scan.saved"},
 		{"sender.scan.copied", "sender.takeover.fenced", "sender.takeover.after"},
 	} {
 		t.Run(points[0]+" "+points[len(points)-1], func(t *testing.T) {
@@ -27,7 +29,7 @@ func TestQ13_CrashInAScan(t *testing.T) {
 			w.remote.putOff(true)
 			dead := make(chan struct{})
 			w.remote.onData = func() { <-dead } // the attempt that follows comes to nothing before the process ends
-			w.launch("").Stop(t) // makes the streams
+			w.launch("").Stop(t)                // makes the streams
 			for life, point := range points {
 				p := w.launch(point)
 				if life == 0 {

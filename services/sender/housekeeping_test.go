@@ -211,8 +211,11 @@ func TestConnectionsAreSharedByTheSendersThereAre(t *testing.T) {
 func TestLimitsOfSites(t *testing.T) {
 	q := openQueue(t, nil)
 	list := destination.List{
-		{Match: "mx1.test,mx2.test", Connections: 3}, {Match: "apart.example", Connections: 2},
-		{Match: "large.example", MaxSize: 1}, {Match: "*.mx2.test", Connections: 9}, {Match: "*", Connections: 7},
+		{Match: "mx1.test,mx2.test", Connections: 3},
+		{Match: "apart.example", Connections: 2},
+		{Match: "large.example", MaxSize: 1},
+		{Match: "*.mx2.test", Connections: 9},
+		{Match: "*", Connections: 7},
 	}
 	if err := list.Validate(); err != nil {
 		t.Fatal(err)

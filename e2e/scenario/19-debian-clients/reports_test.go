@@ -120,20 +120,34 @@ func TestReportsOfARunningSuiteAreRead(t *testing.T) {
 		parts      []string
 	}{
 		{
-			"failed, whole message", "a@sender.example", []string{"nobody@one.example"}, nil, eventv1.Ret_RET_FULL, "failed",
-			[]string{"5.1.1"}, []string{"text/plain", "message/delivery-status", "message/rfc822"},
+			"failed, whole message", "a@sender.example",
+			[]string{"nobody@one.example"},
+			nil, eventv1.Ret_RET_FULL, "failed",
+			[]string{"5.1.1"},
+			[]string{"text/plain", "message/delivery-status", "message/rfc822"},
 		},
 		{
-			"failed, two of three", "a@sender.example", []string{"nobody@one.example", "b@one.example", "nobody.else@one.example"}, nil,
-			eventv1.Ret_RET_HDRS, "failed", []string{"5.1.1", "5.1.1"}, []string{"text/plain", "message/delivery-status", "text/rfc822-headers"},
+			"failed, two of three", "a@sender.example",
+			[]string{"nobody@one.example", "b@one.example", "nobody.else@one.example"},
+			nil,
+			eventv1.Ret_RET_HDRS, "failed",
+			[]string{"5.1.1", "5.1.1"},
+			[]string{"text/plain", "message/delivery-status", "text/rfc822-headers"},
 		},
 		{
-			"relayed", "a@sender.example", []string{"b@one.example"}, []eventv1.Notify{eventv1.Notify_NOTIFY_SUCCESS},
-			eventv1.Ret_RET_UNSPECIFIED, "relayed", []string{"2.0.0"}, []string{"text/plain", "message/delivery-status", "text/rfc822-headers"},
+			"relayed", "a@sender.example",
+			[]string{"b@one.example"},
+			[]eventv1.Notify{eventv1.Notify_NOTIFY_SUCCESS},
+			eventv1.Ret_RET_UNSPECIFIED, "relayed",
+			[]string{"2.0.0"},
+			[]string{"text/plain", "message/delivery-status", "text/rfc822-headers"},
 		},
 		{
-			"international", "\u00e4nna@sender.example", []string{"nobody.b\u00f6b@one.example"}, nil, eventv1.Ret_RET_FULL, "failed",
-			[]string{"5.1.1"}, []string{"text/plain", "message/global-delivery-status", "message/global"},
+			"international", "\u00e4nna@sender.example",
+			[]string{"nobody.b\u00f6b@one.example"},
+			nil, eventv1.Ret_RET_FULL, "failed",
+			[]string{"5.1.1"},
+			[]string{"text/plain", "message/global-delivery-status", "message/global"},
 		},
 	}
 	seen := 0

@@ -196,8 +196,13 @@ func TestDNS(t *testing.T) {
 
 func TestWrongUse(t *testing.T) {
 	for _, args := range [][]string{
-		{}, {"mail"}, {"mail", "127.0.0.1:0", "mx", "dance"}, {"mail", "256.0.0.1:0", "mx", "take"},
-		{"dns", "127.0.0.1", "x"}, {"dns", "127.0.0.1:0", "/does/not/exist"}, {"health", "127.0.0.1:1"},
+		{},
+		{"mail"},
+		{"mail", "127.0.0.1:0", "mx", "dance"},
+		{"mail", "256.0.0.1:0", "mx", "take"},
+		{"dns", "127.0.0.1", "x"},
+		{"dns", "127.0.0.1:0", "/does/not/exist"},
+		{"health", "127.0.0.1:1"},
 	} {
 		if err := run(t.Context(), args, io.Discard); err == nil {
 			t.Errorf("%v was taken", args)

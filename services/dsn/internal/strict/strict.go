@@ -193,7 +193,7 @@ func statusGroups(body string, global bool) ([]Group, error) {
 				return nil, fmt.Errorf("status line %d: empty group", i)
 			}
 			groups = append(groups, g)
-			g = Group{}
+			g = make(Group, 0, 8)
 		case line[0] == ' ' || line[0] == '\t':
 			if len(g) == 0 || strings.TrimSpace(line) == "" {
 				return nil, fmt.Errorf("status line %d: bad folding", i)

@@ -462,7 +462,7 @@ func (m *model) stop(s *modelSender) {
 				}
 				continue
 			}
-			ok := true
+			var ok bool
 			switch {
 			case f.copied != nil:
 				f.copyAt, ok = m.keep(s, 1, f.copied)

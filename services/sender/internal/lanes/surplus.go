@@ -62,7 +62,7 @@ func (l *Lanes[T]) TakeSurplus(most int, share Share, match func(T) bool) []Surp
 		}
 	}
 	slices.SortFunc(slowest, func(a, b candidate) int { return cmp.Compare(b.drain, a.drain) })
-	var taken []Surplus[T]
+	taken := make([]Surplus[T], 0, len(slowest))
 	for _, c := range slowest {
 		outlook := Outlook{Wait: c.d.pace.expected(c.drain)}
 		taken = append(taken, l.takeOut(c.d, min(c.d.waiting-c.keep, most-len(taken)), outlook, match)...)

@@ -14,9 +14,9 @@ const (
 	// maxText is how much of the text counts, in bytes behind the leaving out, so that a digit more or less in front of
 	// it does not move its end.
 	maxText = 4 << 10
-	// BodyBytes is how much of an ordinary message's body is looked at, ResponseBytes of a response's, whose report may
-	// stand behind the text.
-	BodyBytes     = 6 << 10
+	// BodyBytes is how much of an ordinary message's body is looked at.
+	BodyBytes = 6 << 10
+	// ResponseBytes is how much of a response's body is looked at, whose report may stand behind the text.
 	ResponseBytes = 32 << 10
 	// maxIDs is how many message ids of the header are known in the text.
 	maxIDs = 16
@@ -90,10 +90,10 @@ func (mk *Maker) Of(m *Message) Print {
 	for _, r := range recipients {
 		w.out = append(append(w.out, 0), r...)
 	}
-	w.part(decodeWords(m.From), maxText)
-	w.part(withoutPrefixes(decodeWords(m.Subject)), maxText)
+	w.part(decodeWords(m.From))
+	w.part(withoutPrefixes(decodeWords(m.Subject)))
 	text, fields := readBody(m.ContentType, m.Encoding, m.Body)
-	w.part(text, maxText)
+	w.part(text)
 	for _, f := range fields {
 		w.out = append(append(w.out, 2), f...)
 	}

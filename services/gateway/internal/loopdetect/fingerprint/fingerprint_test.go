@@ -174,7 +174,7 @@ func TestDamagedBodies(t *testing.T) {
 		"at signs":         {Body: []byte("@ @@ a@ @b <@> a@b@c")},
 		"zero bytes":       {Body: []byte{0, 1, 2, '@', 0}},
 	} {
-		if maker.Of(m) != maker.Of(m) {
+		if first := maker.Of(m); first != maker.Of(m) {
 			t.Errorf("%s: two prints", name)
 		}
 	}
@@ -192,7 +192,7 @@ func FuzzOf(f *testing.F) {
 			t.Fatal("two prints of one message, or the body was changed")
 		}
 		w := writer{}
-		w.part(body, maxText)
+		w.part(body)
 		if len(w.out) > maxText+1 {
 			t.Fatalf("%d bytes count", len(w.out))
 		}

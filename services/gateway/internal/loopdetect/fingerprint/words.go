@@ -52,11 +52,11 @@ type writer struct {
 	ids []string
 }
 
-// part writes one text, at most so many bytes of what is left of it.
-func (w *writer) part(text []byte, most int) {
+// part writes one text, at most maxText bytes of what is left of it.
+func (w *writer) part(text []byte) {
 	w.out = append(w.out, 1)
 	w.labelled = false
-	end := len(w.out) + most
+	end := len(w.out) + maxText
 	for at := 0; at < len(text) && len(w.out) < end; {
 		at = w.next(text, at)
 	}
@@ -72,21 +72,23 @@ func (w *writer) next(text []byte, at int) int {
 	for ; at < len(text); at++ {
 		b := text[at]
 		k := kinds[b]
+		if k == space {
+			break
+		}
+		if b == '@' {
+			address = true
+		}
 		if k&(lower|upper) != 0 {
+			if k == upper && last == lower {
+				turns++
+			}
 			if k == upper {
-				if last == lower {
-					turns++
-				}
 				b |= 0x20
 			}
 			if n < len(buf) {
 				buf[n] = b
 				n++
 			}
-		} else if k == space {
-			break
-		} else if b == '@' {
-			address = true
 		}
 		seen |= k
 		last = k
