@@ -48,7 +48,9 @@ type Loop struct {
 	// EqualResponses is the most that is no loop.
 	EqualResponses int `yaml:"equal_responses" help:"Most equal responses (null sender, Auto-Submitted: auto-replied, or multipart/report, handed on from elsewhere); one more is refused as a loop. Counted by all gateways of the queue together."`
 	// ReportEqual is from when on ordinary messages are told of.
-	ReportEqual int `yaml:"report_equal" help:"Number of equal ordinary messages at which the log and the metrics tell of them. They are delivered."`
+	ReportEqual int `yaml:"report_equal" help:"Number of equal ordinary messages within an hour from which on the log and the metrics tell of them."`
+	// HoldOrdinary says that those are held.
+	HoldOrdinary bool `yaml:"hold_ordinary" help:"Hold the ordinary messages that report_equal tells of, until an operator releases them. Otherwise they are delivered."`
 }
 
 // SMTPTLS names the files of a certificate.

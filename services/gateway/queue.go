@@ -115,7 +115,9 @@ func (q *queue) find(ctx context.Context) error {
 	}
 	limits := q.g.cfg.Loop
 	q.counter = recurrence.New(counts, limits.EqualResponses, time.Now)
-	q.repeats = loopdetect.NewRepeats(*key, q.counter, loopdetect.Limits{Responses: limits.EqualResponses, Report: limits.ReportEqual})
+	q.repeats = loopdetect.NewRepeats(*key, q.counter, loopdetect.Limits{
+		Responses: limits.EqualResponses, Report: limits.ReportEqual, Hold: limits.HoldOrdinary,
+	})
 	refused, err := bus.OpenSharedKeys(ctx, q.js, refusals.Kept)
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os/exec"
 	"slices"
 	"strings"
@@ -45,18 +46,22 @@ type world struct {
 	got  map[string]int // by recipient
 }
 
-func start(t *testing.T) *world {
+func start(t *testing.T, more ...suite.Settings) *world {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
 	t.Cleanup(cancel)
 	w := &world{t: t, ctx: ctx, busy: true, got: map[string]int{}}
 	w.host = smtptest.NewHost(t, smtptest.HostOptions{Name: "mx.recipient.example", OnRcpt: w.rcpt, OnDot: w.dot})
 	t.Cleanup(func() { w.host.ForgiveViolations() }) // a connection that a kill cut off is not the client's fault
-	w.suite = suite.Start(t, suite.AllInOne, suite.Options{Settings: suite.Settings{
+	settings := suite.Settings{
 		"node.http_listen": "off", "queue.lease_ttl": "2s",
 		"resolver.servers": []string{dnstest.Start(t, zone).Addr().String()},
 		"sender.smtp_port": w.host.Addr().Port(),
-	}})
+	}
+	for _, s := range more {
+		maps.Copy(settings, s)
+	}
+	w.suite = suite.Start(t, suite.AllInOne, suite.Options{Settings: settings})
 	w.mail = w.suite.Mail(t)
 	return w
 }

@@ -366,6 +366,8 @@ const (
 	LoopResult_LOOP_RESULT_EXEMPT LoopResult = 4
 	// Within the limit by this gateway's count alone, since the shared one could not be had.
 	LoopResult_LOOP_RESULT_UNSHARED LoopResult = 5
+	// Over the limit, told to the operator, taken and held (gateway.loop.hold_ordinary).
+	LoopResult_LOOP_RESULT_HELD LoopResult = 6
 )
 
 // Enum value maps for LoopResult.
@@ -377,6 +379,7 @@ var (
 		3: "LOOP_RESULT_REPORTED",
 		4: "LOOP_RESULT_EXEMPT",
 		5: "LOOP_RESULT_UNSHARED",
+		6: "LOOP_RESULT_HELD",
 	}
 	LoopResult_value = map[string]int32{
 		"LOOP_RESULT_UNSPECIFIED": 0,
@@ -385,6 +388,7 @@ var (
 		"LOOP_RESULT_REPORTED":    3,
 		"LOOP_RESULT_EXEMPT":      4,
 		"LOOP_RESULT_UNSHARED":    5,
+		"LOOP_RESULT_HELD":        6,
 	}
 )
 
@@ -1045,8 +1049,8 @@ type QueuedMail struct {
 	// Id of the message this one reports on. Empty for ordinary mail; set by the dsn service.
 	ReportsOn string `protobuf:"bytes,21,opt,name=reports_on,json=reportsOn,proto3" json:"reports_on,omitempty"`
 	// Why the record was copied here: retry, wait (the rest of a longer wait), spill, carry, park (an operator's hold or
-	// suspension), hold (the sender set it aside), scan (an operator's change took it out of a wait or of PARK). Empty in
-	// MAIL.
+	// suspension), hold (the sender set it aside), scan (an operator's change took it out of a wait or of PARK). In MAIL
+	// empty, or hold: a loop rule had it held from the beginning.
 	MovedFor string `protobuf:"bytes,22,opt,name=moved_for,json=movedFor,proto3" json:"moved_for,omitempty"`
 	// Name of the caller that submitted it (token name, or "loopback").
 	Caller string `protobuf:"bytes,23,opt,name=caller,proto3" json:"caller,omitempty"`
@@ -1387,7 +1391,7 @@ const file_postrider_event_v1_mail_proto_rawDesc = "" +
 	"\x14LOOP_RULE_HOP_NUMBER\x10\x02\x12\x17\n" +
 	"\x13LOOP_RULE_OWN_TRACE\x10\x03\x12\x17\n" +
 	"\x13LOOP_RULE_RESPONSES\x10\x04\x12\x16\n" +
-	"\x12LOOP_RULE_ORDINARY\x10\x05*\xa7\x01\n" +
+	"\x12LOOP_RULE_ORDINARY\x10\x05*\xbd\x01\n" +
 	"\n" +
 	"LoopResult\x12\x1b\n" +
 	"\x17LOOP_RESULT_UNSPECIFIED\x10\x00\x12\x17\n" +
@@ -1395,7 +1399,8 @@ const file_postrider_event_v1_mail_proto_rawDesc = "" +
 	"\x13LOOP_RESULT_REFUSED\x10\x02\x12\x18\n" +
 	"\x14LOOP_RESULT_REPORTED\x10\x03\x12\x16\n" +
 	"\x12LOOP_RESULT_EXEMPT\x10\x04\x12\x18\n" +
-	"\x14LOOP_RESULT_UNSHARED\x10\x05BAZ?github.com/postrider/postrider/proto/postrider/event/v1;eventv1b\x06proto3"
+	"\x14LOOP_RESULT_UNSHARED\x10\x05\x12\x14\n" +
+	"\x10LOOP_RESULT_HELD\x10\x06BAZ?github.com/postrider/postrider/proto/postrider/event/v1;eventv1b\x06proto3"
 
 var (
 	file_postrider_event_v1_mail_proto_rawDescOnce sync.Once

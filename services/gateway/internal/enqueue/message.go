@@ -40,6 +40,8 @@ type Message struct {
 	HeaderNotASCII, TLSOptional bool
 	// Loop is the hop number it leaves with and what the loop rules decided (L-03, L-09).
 	Loop *eventv1.LoopTrace
+	// Held says that a loop rule has it held: it is set aside until an operator releases it (L-07).
+	Held bool
 	// KeyHash and Digest serve the idempotency key (G-12); KeyHash is nil without one.
 	KeyHash, Digest []byte
 	// Inline is the content when it lies behind the records; BodyRef its place in the body store otherwise.
@@ -123,6 +125,9 @@ func (m *Message) record(trace *eventv1.TraceContext, p part) *eventv1.QueuedMai
 		AcceptedAt: timestamppb.New(m.AcceptedAt), Destination: p.destination, IdempotencyHash: m.KeyHash,
 		SubmitDigest: m.Digest, Tag: e.Tag, ReportsOn: e.ReportsOn, Caller: m.Caller,
 		Loop: m.Loop,
+	}
+	if m.Held {
+		record.MovedFor = "hold"
 	}
 	if !e.NotBefore.IsZero() {
 		record.NotBefore = timestamppb.New(e.NotBefore)

@@ -96,6 +96,8 @@ func loopText(d *eventv1.LoopDecision) string {
 		return text + ": refused."
 	case eventv1.LoopResult_LOOP_RESULT_REPORTED:
 		return text + ": told in the log, and delivered all the same."
+	case eventv1.LoopResult_LOOP_RESULT_HELD:
+		return text + ": told in the log, and held until an operator releases it."
 	case eventv1.LoopResult_LOOP_RESULT_UNSHARED:
 		return text + ". The other gateways' count could not be had."
 	}

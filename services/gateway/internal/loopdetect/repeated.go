@@ -17,6 +17,8 @@ type Limits struct {
 	Responses int
 	// Report is the number from which on equal ordinary messages are told to the operator. They are taken all the same.
 	Report int
+	// Hold says that those are held.
+	Hold bool
 }
 
 // Repeats judges equal messages (L-06, L-07). It is safe for concurrent use.
@@ -56,6 +58,9 @@ func (r *Repeats) Judge(ctx context.Context, m *fingerprint.Message, messageID s
 		d := held(eventv1.LoopRule_LOOP_RULE_ORDINARY, times, r.limits.Report-1, "")
 		if d.Value > d.Limit {
 			d.Result = eventv1.LoopResult_LOOP_RESULT_REPORTED
+			if r.limits.Hold {
+				d.Result = eventv1.LoopResult_LOOP_RESULT_HELD
+			}
 		}
 		return Judged{Decision: d, Tell: tell}
 	}

@@ -66,10 +66,14 @@ func (p *part) set(attempt uint32, r *eventv1.RecipientResult) {
 // accepted folds a record of MAIL.
 func (p *part) accepted(record *eventv1.QueuedMail) {
 	p.destination = record.GetDestination()
+	state := eventv1.RecipientState_RECIPIENT_STATE_QUEUED
+	if record.GetMovedFor() == "hold" {
+		state = eventv1.RecipientState_RECIPIENT_STATE_HELD
+	}
 	for _, r := range record.GetEnvelope().GetRecipients() {
 		if p.find(r.GetIndex()) == nil {
 			p.results = append(p.results, result{0, &eventv1.RecipientResult{
-				Recipient: r, State: eventv1.RecipientState_RECIPIENT_STATE_QUEUED, PossibleDuplicate: record.GetPossibleDuplicate(),
+				Recipient: r, State: state, PossibleDuplicate: record.GetPossibleDuplicate(),
 			}})
 			p.doneAt = time.Time{}
 		}

@@ -46,6 +46,7 @@ func (t *task) loopCheck(ctx context.Context, head *loopHeader, body []byte) err
 	if !refused {
 		repeated := t.repeats(ctx, head, body)
 		verdict.Decisions = append(verdict.Decisions, repeated)
+		t.m.Held = repeated.Result == eventv1.LoopResult_LOOP_RESULT_HELD
 		if repeated.Loop() || !loop {
 			deciding, loop, refused = repeated, repeated.Loop(), repeated.Loop()
 		}
@@ -136,6 +137,8 @@ func record(span trace.Span, v loopdetect.Verdict, deciding loopdetect.Decision,
 		span.SetAttributes(attribute.String("mail.reason", string(deciding.Reason)))
 	case deciding.Result == eventv1.LoopResult_LOOP_RESULT_REPORTED:
 		decision = "report"
+	case deciding.Result == eventv1.LoopResult_LOOP_RESULT_HELD:
+		decision = "hold"
 	}
 	rules, values, limits := make([]string, len(decisions)), make([]string, len(decisions)), make([]string, len(decisions))
 	for i, d := range decisions {

@@ -59,7 +59,8 @@ func (m *Meter) loops(ctx context.Context, v loopdetect.Verdict) {
 		m.foreign.Add(ctx, int64(v.Foreign))
 	}
 	for _, d := range v.Decisions {
-		if d.Result == eventv1.LoopResult_LOOP_RESULT_REFUSED || d.Result == eventv1.LoopResult_LOOP_RESULT_REPORTED {
+		switch d.Result {
+		case eventv1.LoopResult_LOOP_RESULT_REFUSED, eventv1.LoopResult_LOOP_RESULT_REPORTED, eventv1.LoopResult_LOOP_RESULT_HELD:
 			m.repeated.Add(ctx, 1, metric.WithAttributes(attribute.String("rule", d.Name()), attribute.String("result", loopdetect.Word(d.Result))))
 		}
 	}
