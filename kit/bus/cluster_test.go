@@ -31,7 +31,6 @@ func startCluster(tb testing.TB) (*bustest.Cluster, jetstream.JetStream) {
 
 // Replicas 0 is what fits the server: three copies in a cluster (startCluster), one on a stand-alone server.
 func TestReplicasFitTheServer(t *testing.T) {
-	t.Parallel()
 	_, clustered := startCluster(t)
 	alone := bustest.Start(t).JetStream()
 	if err := Ensure(testContext(t), alone, Layout{Partitions: 1, RetryMinutes: []int{0}}); err != nil {
@@ -51,7 +50,6 @@ func TestReplicasFitTheServer(t *testing.T) {
 // What a replicated stream answers to a repeated publish that states an expected sequence: the id is looked at first.
 // On a stand-alone server it is the other way round (TestLostAnswerIsNotStoredTwice).
 func TestClusterAnswersARepeatedFencedPublishAsDuplicate(t *testing.T) {
-	t.Parallel()
 	_, js := startCluster(t)
 	send := func(expected uint64) (*jetstream.PubAck, error) {
 		return publishOnce(testContext(t), js, &nats.Msg{Subject: RetrySubject(0, 0), Header: nats.Header{
@@ -69,7 +67,6 @@ func TestClusterAnswersARepeatedFencedPublishAsDuplicate(t *testing.T) {
 // Leaders are stopped one after the other while a fenced owner appends, a keyed caller submits and a reader reads:
 // nothing is lost, nothing is stored twice, nothing is read out of order.
 func TestClusterOverLeaderChanges(t *testing.T) {
-	t.Parallel()
 	c, js := startCluster(t)
 	subject := RetrySubject(0, 0)
 	var taken *Taken
@@ -175,7 +172,6 @@ func recordIDs(tb testing.TB, d Delivery) (ids []string) {
 }
 
 func TestClusterEnsureRefusesOtherReplicas(t *testing.T) {
-	t.Parallel()
 	_, js := startCluster(t)
 	err := Ensure(testContext(t), js, Layout{Partitions: 1, Replicas: 1, RetryMinutes: []int{0}})
 	var mismatch *MismatchError

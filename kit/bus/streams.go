@@ -196,7 +196,23 @@ func (l Layout) stream(name, subject string) jetstream.StreamConfig {
 	}
 }
 
+// askFor is how long one try to find or make a stream takes. A request that meets a change of the cluster's leader may
+// never be answered.
+const askFor = 5 * time.Second
+
+// ensureStream tries until ctx ends.
 func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, maxStore int64) error {
+	for {
+		try, cancel := context.WithTimeout(ctx, askFor)
+		err := ensureOnce(try, js, want, maxStore)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+func ensureOnce(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, maxStore int64) error {
 	s, err := js.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		s, err = createStream(ctx, js, want, maxStore)
