@@ -84,10 +84,10 @@ func TestG13_FullStore(t *testing.T) {
 	}
 	// There is room again, without a hand on it.
 	k := &flood{t: t, gateway: f.gateway, accepted: map[string][]string{}}
-	for deadline := time.Now().Add(time.Minute); k.r.Accepted == 0; time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); k.r.Accepted == 0; time.Sleep(100 * time.Millisecond) {
 		k.submit(-1, 2<<10)
 		if time.Now().After(deadline) {
-			t.Fatalf("nothing is accepted when all is out: %+v", k.r)
+			t.Fatalf("nothing is accepted when all is out: %+v, %v", k.r, k.last)
 		}
 	}
 }
@@ -99,6 +99,7 @@ type flood struct {
 	mu       sync.Mutex
 	r        fullResult
 	accepted map[string][]string
+	last     error // the last refusal for want of room
 }
 
 // sizes are those of contents: inline and in the body store.
@@ -151,6 +152,7 @@ func (f *flood) submit(n, size int) {
 		f.accepted[m.id] = m.recipients
 	case refusal.Code == codes.ResourceExhausted && refusal.Reason == "QUEUE_FULL" && refusal.RetryAfter > 0:
 		f.r.Full++
+		f.last = err
 	case refusal.Code == codes.Unavailable && refusal.Reason != "" && refusal.RetryAfter > 0:
 		f.r.Away++
 	default:

@@ -19,10 +19,11 @@ import (
 )
 
 const (
-	sweepEvery   = time.Minute
+	sweepEvery   = 10 * time.Second
 	orphansEvery = time.Hour
-	// grace is how long a content stays behind the end of its message, so that no attempt still reads it.
-	grace = 10 * time.Minute
+	// grace is how long a content stays behind the end of its message, so that no attempt of an owner that has lost its
+	// lease still reads it. What stays takes room from mail that is to be accepted.
+	grace = 30 * time.Second
 	// orphanAge is how long a content may be without a record: far longer than it takes to append one.
 	orphanAge = 24 * time.Hour
 	chunk     = 500
