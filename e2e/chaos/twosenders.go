@@ -213,9 +213,10 @@ func (s *layout) store() string {
 	return s.natsURL
 }
 
-// pointsOf are the points of some services that load comes by: nothing is parked or moved, and no notification is joined.
+// pointsOf are the points of some services that load comes by: nothing is parked, moved or
+// carried, and no notification is joined.
 func pointsOf(services ...string) []string {
-	aside := []string{"sender.park.", "sender.move.", "dsn.join.", "dsn.list.", "dsn.told."}
+	aside := []string{"sender.park.", "sender.move.", "sender.carry.", "dsn.join.", "dsn.list.", "dsn.told."}
 	return slices.DeleteFunc(crashpoint.All(), func(point string) bool {
 		service, _, _ := strings.Cut(point, ".")
 		isAside := func(prefix string) bool { return strings.HasPrefix(point, prefix) }

@@ -8,7 +8,7 @@ func All() []string {
 		"gateway.accept.before", "gateway.accept.after",
 		"sender.takeover.before", "sender.takeover.fenced", "sender.takeover.after",
 		"sender.outcome.before", "sender.outcome.after", "sender.retry.after",
-		"sender.move.before", "sender.move.after",
+		"sender.move.before", "sender.move.after", "sender.carry.before", "sender.carry.after",
 		"sender.park.before", "sender.park.after",
 		"sender.scan.before", "sender.scan.copied", "sender.scan.saved",
 		"sender.unpark.before", "sender.unpark.copied", "sender.unpark.deleted",

@@ -105,9 +105,9 @@ func (t *Tenure) carry(r *Record) {
 		t.fail(err)
 		return
 	}
-	crashpoint.At("sender.move.before")
+	crashpoint.At("sender.carry.before")
 	t.appendBy(t.retries[minutes].Enqueue, f, settle.ForCarry, func(p bus.Position) {
-		crashpoint.At("sender.move.after")
+		crashpoint.At("sender.carry.after")
 		t.carried(r, ledger.Place{Stream: p.Stream, Sequence: p.Sequence, Index: p.Index})
 	})
 }
