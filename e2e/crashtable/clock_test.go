@@ -85,6 +85,7 @@ var clockShift = func() (shift int64) {
 // start, though the clock was set back by an hour and the configured pause is another one now. Nothing else waits for the
 // clock either: leases, idempotency keys, notifications.
 func TestQ01_ClockSetBack(t *testing.T) {
+	t.Parallel()
 	const back = time.Hour
 	w := newWorld(t)
 	w.options.Bin, w.options.Crashable = shifted(t), false

@@ -79,7 +79,7 @@ func TestFinishedContentsAreDeleted(t *testing.T) {
 	if left := ids(t, s); !slices.Equal(left, []string{"waiting"}) {
 		t.Errorf("left %v", left)
 	}
-	if len(v.finished) != 0 || !v.before.Equal(now.Add(-10*time.Minute)) {
+	if len(v.finished) != 0 || !v.before.Equal(now.Add(-grace)) {
 		t.Errorf("not forgotten: %v; asked before %v", v.finished, v.before)
 	}
 }
