@@ -436,7 +436,7 @@ func (m *model) save(s *modelSender, p *eventv1.Change) bool {
 
 func TestQ09_Q13_OperatorsLoseNothingAndSendNothingTwiceUnmarked(t *testing.T) {
 	seeds := uint64(300)
-	if testing.Short() {
+	if testing.Short() || underRace {
 		seeds = 40
 	}
 	var parked, scanned, cancelled int

@@ -552,7 +552,7 @@ func (m *model) check() {
 
 func TestQ08_Q09_NothingIsLostOrSentTwiceUnmarked(t *testing.T) {
 	first, seeds := uint64(0), uint64(200)
-	if testing.Short() {
+	if testing.Short() || underRace {
 		seeds = 30
 	}
 	// MODEL_SEEDS=4000-8000 runs those schedules.
